@@ -35,7 +35,9 @@ class SignData:
     frames: Tensor | None = None         # Frame number in the recording, `(N,)` int64
     part: Tensor | None = None           # Official part, `(N,)` int64: 0 train, 1 test
     files: list[str] | None = None       # Names below the data set's folder, with `/`
+    usual_split: str = "random"          # The split to report, for who does not choose
     skipped: list[str] = field(default_factory=list) # Files that could not be read and were left out
+    notes: list[str] = field(default_factory=list)   # What a reader of results must know, such as a missing file
 
     def __post_init__(self):
         _check_images(self.images)
@@ -202,7 +204,7 @@ def split(
     leaky = self.frames is not None and bool(np.isin(runs[tested], runs[rest]).any())
     parts = {"train": rest[~chosen], "valid": rest[chosen], "test": tested.nonzero()[0]}
     for what, rows in parts.items():
-        if not len(rows): raise DataError(f"split {kind!r} of {self.name} leaves no {what} pictures", got=repr(self))
+        if not len(rows): raise DataError(f"split {kind!r} leaves no {what} pictures", got=repr(self), do=" ".join(self.notes))
     return Split(kind, **{k: torch.from_numpy(v) for k, v in parts.items()}, leaky=leaky)
 
 # %% ../nbs/01_data.ipynb #b63e1448
