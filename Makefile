@@ -1,0 +1,49 @@
+# Each target first makes the environment it needs: Python >= 3.11, make and a package index are all it asks for.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS =
+NAME =
+BIN = $(VENV)/bin
+
+# The environment's own Jupyter kernel goes before any that the user's folders hold.
+export JUPYTER_PREFER_ENV_PATH = 1
+export JUPYTER_PATH := $(abspath $(VENV))/share/jupyter:$(JUPYTER_PATH)
+
+# Notebooks run in nbs/, so the folder of real data needs its whole path.
+ifneq ($(SIGNS_DATA),)
+override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DATA=$(SIGNS_DATA) is no folder))
+export SIGNS_DATA
+endif
+
+.PHONY: help train test sync notebooks docs
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+train: $(VENV)/.installed ## train a model in a notebook, as in: make train ARGS="-p dataset oracle_mnist -p epochs 5"
+	@$(BIN)/python .ci/train.py "$(NAME)" $(ARGS)
+
+# One thread a worker: nbdev-test starts a worker a core, and more threads than cores only get in each other's way.
+test: $(VENV)/.installed ## check that all is in step, run every notebook, then tests/
+	$(BIN)/python .ci/sync.py --check
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test $(if $(SIGNS_DATA),--flags realdata)
+	$(BIN)/pytest $(ARGS)
+
+sync: $(VENV)/.installed ## clean the notebooks, write signs_nbdev/ and README.md from them
+	$(BIN)/python .ci/sync.py
+
+notebooks: $(VENV)/.installed ## open the notebooks in JupyterLab
+	$(BIN)/jupyter-lab --ServerApp.root_dir=. $(ARGS) nbs/index.ipynb
+
+docs: $(VENV)/.installed ## build the site into _docs/ (needs Quarto)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started" >&2; exit 1; }
+	$(BIN)/nbdev-docs
+
+$(VENV)/.installed: settings.ini setup.py pyproject.toml $(BIN)/python
+	@$(PYTHON) .ci/venv.py $(VENV)
+	@echo "Installing into $(VENV): a few minutes and 6 GB the first time"
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Without a recipe: an environment whose Python has gone counts as changed, and is made anew.
+$(BIN)/python: ;

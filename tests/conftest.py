@@ -1,0 +1,30 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def run(*command, **kwargs):
+    "Runs to the end without standard input; what it printed is in `.stdout`, errors and all."
+    kwargs = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900) | kwargs
+    return subprocess.run([str(o) for o in command], **kwargs)
+
+@pytest.fixture(scope="session")
+def signs_data():
+    "The folder of real data."
+    if not os.environ.get("SIGNS_DATA"): pytest.skip("SIGNS_DATA is not set, so there are no real pictures to test on")
+    path = Path(os.environ["SIGNS_DATA"])
+    assert path.is_dir(), f"SIGNS_DATA={path} is no folder"
+    return path
+
+@pytest.fixture
+def tree(tmp_path):
+    "A copy of the project as a fresh clone has it, without what git ignores."
+    ignored = [o.rstrip("/") for o in (ROOT/".gitignore").read_text().split()]
+    return shutil.copytree(ROOT, tmp_path/"signs", symlinks=True, ignore=shutil.ignore_patterns(".git", *ignored))
