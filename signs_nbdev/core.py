@@ -70,7 +70,7 @@ def check_name(
     if name in known: return name
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     raise error(f"unknown {kind} {name!r}", do=f"Did you mean {near[0]!r}?" if near else None,
-                wanted=f"one of {', '.join(known)}")
+                wanted=f"one of {', '.join(known)}" if len(known) <= 40 else f"one of {len(known):,} known names")
 
 # %% ../nbs/00_core.ipynb #2a5c9aa8
 def seed_everything(
