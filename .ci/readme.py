@@ -18,7 +18,7 @@ def fenced(body, lang=""): return f"```{lang}\n{body.strip()}\n```"
 def show(output):
     "One output as markdown, `None` if a reader has no use for it."
     if output["output_type"] == "stream": return fenced(text(output["text"])) if output["name"] == "stdout" else None
-    if output["output_type"] == "error": raise ValueError(f"index.ipynb holds an error: {output['ename']}: {output['evalue']}")
+    if output["output_type"] == "error": raise ValueError(f"index.ipynb holds an error: {output['evalue']}")
     data = {mime: text(o) for mime, o in output["data"].items() if isinstance(o, (str, list))}
     for mime in ("text/markdown", "text/html"):
         if mime in data: return relink(data[mime].strip())

@@ -23,8 +23,9 @@ def sync(root):
 
 def made(root):
     "Every file that `sync` may write, by its path under `root`."
-    paths = [root/"README.md", *(p for o in SOURCES for p in (root/o).rglob("*") if "." != p.name[0])]
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in paths if p.is_file() and "__pycache__" not in p.parts}
+    paths = [root/"README.md", *(p for o in SOURCES for p in (root/o).rglob("*"))]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in paths
+            if p.is_file() and p.name[0] != "." and p.suffix != ".pyc"}
 
 def check():
     with TemporaryDirectory() as tmp:

@@ -18,11 +18,17 @@ dataset = given.get("dataset") or inspect_notebook(NOTEBOOK)["dataset"]["default
 out = Path("runs")/f"{time.strftime('%Y%m%d-%H%M%S')}-{name or Path(dataset).name}"
 out.mkdir(parents=True)
 
-logging.getLogger("papermill").addFilter(lambda o: not o.getMessage().startswith(("Executing Cell", "Ending Cell")))
+def tidy(record):
+    "Keeps what the notebook prints, one line a line, and drops papermill's count of cells."
+    record.msg = record.getMessage().strip("\n")
+    return record.msg and not record.msg.startswith(("Executing Cell", "Ending Cell"))
+
+logging.getLogger("papermill").addFilter(tidy)
 try: papermill([NOTEBOOK, f"{out}/notebook.ipynb", *args, "-p", "out", str(out), "--log-output"])
 except PapermillExecutionError as e: problem = f"{e.ename}: {e.evalue}"
 except SystemExit as e:
-    problem = {0: "", None: "", 138: "The kernel died: killed, or out of memory"}.get(e.code, "papermill did not start")
+    codes = {0: "", None: "", 1: "Interrupted", 138: "The kernel died: killed, or out of memory"}
+    problem = codes.get(e.code, "papermill did not start")
 metrics, notebook = out/"metrics.json", out/"notebook.ipynb"
 if not problem and not metrics.exists(): problem = "The notebook ended without writing metrics.json"
 if problem and notebook.exists(): sys.exit(f"\n{problem}\nNo result. {notebook} shows how far it came.")

@@ -12,8 +12,8 @@ BIN = Path(sys.executable).parent
 
 def run(*command, **kwargs):
     "Runs to the end without standard input; what it printed is in `.stdout`, errors and all."
-    kwargs = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900) | kwargs
-    return subprocess.run([str(o) for o in command], **kwargs)
+    return subprocess.run([str(o) for o in command], **dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=900) | kwargs)
 
 @pytest.fixture(scope="session")
 def signs_data():

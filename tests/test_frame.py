@@ -89,4 +89,5 @@ def test_cleaning_keeps_the_parameters_tag(tmp_path):
 def test_papermill_shows_every_parameter_with_its_help():
     names = [o.target.id for o in ast.parse(parameters_cell(TRAIN)).body]
     shown = run(BIN/"papermill", "--help-notebook", TRAIN).stdout
-    for name in names: assert re.search(rf"(?m)^  {name}: .*\(default .*\)\s+\S+", shown), f"{name} has no help:\n{shown}"
+    for name in names:
+        assert re.search(rf"(?m)^  {name}: .*\(default .*\)\s+\S+", shown), f"{name} has no help:\n{shown}"

@@ -28,7 +28,7 @@ def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     kernel = home/".local/share/jupyter/kernels/python3"
     kernel.mkdir(parents=True)
-    (kernel/"kernel.json").write_text(json.dumps(dict(argv=["/bin/false", "{connection_file}"], display_name="wrong", language="python")))
+    (kernel/"kernel.json").write_text(json.dumps(dict(argv=["/bin/false"], display_name="wrong", language="python")))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -36,8 +36,9 @@ def server(tmp_path_factory):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "XDG", "IPYTHON", "MAKE"))}
     env |= dict(HOME=str(home), JUPYTER_RUNTIME_DIR=str(home/"runtime"))
     with open(home/"log", "w") as log:
-        process = subprocess.Popen(["make", "-o", f"{BIN.parent}/.installed", f"VENV={BIN.parent}", "notebooks", f"ARGS={flags}"], cwd=ROOT, env=env,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        command = ["make", "-o", f"{BIN.parent}/.installed", f"VENV={BIN.parent}", "notebooks", f"ARGS={flags}"]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True)
     server = Server(port)
     server.runtime = home/"runtime"
     try:

@@ -21,7 +21,8 @@ def notebook(path, *cells):
     path.write_text(json.dumps({"cells": made, "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}))
     return path
 
-def result(mime, text): return {"output_type": "execute_result", "execution_count": None, "metadata": {}, "data": {mime: text}}
+def result(mime, text):
+    return {"output_type": "execute_result", "execution_count": None, "metadata": {}, "data": {mime: text}}
 
 @pytest.fixture
 def readme(monkeypatch):
@@ -30,10 +31,11 @@ def readme(monkeypatch):
     return readme
 
 def test_readme_reads_as_the_notebook(readme, tmp_path):
+    links = "![hand](images/a.png) [core](00_core.ipynb) [law](../LICENSE) [web](https://a.b) [up](#two)"
     path = notebook(tmp_path/"nbs/index.ipynb",
         ("raw", "---\ntitle: x\n---", []),
         ("code", "#| hide\nfrom secret import x", []),
-        ("markdown", "# Signs\n![hand](images/a.png) [core](00_core.ipynb) [law](../LICENSE) [web](https://a.b) [up](#two)", []),
+        ("markdown", f"# Signs\n{links}", []),
         ("markdown", "```\n[kept](images/a.png)\n```", []),
         ("code", "#| echo: false\ntable()", [result("text/markdown", "| a |\n|---|\n| [x](01_data.ipynb) |")]),
         ("code", "1 + 1", [result("text/plain", "2"), {"output_type": "stream", "name": "stderr", "text": "noise"}]))
@@ -67,14 +69,15 @@ def test_check_names_what_is_out_of_step_and_changes_nothing(tree, path, old, ne
 
 def train(folder, *cells, args=()):
     "`make train` in a folder whose training notebook is made of `cells`."
-    notebook(folder/"nbs/04_train.ipynb", ("code", "dataset = 'hands'\nout = ''", ["parameters"]), *(("code", o, []) for o in cells))
+    parameters = ("code", "dataset = 'hands'\nout = ''", ["parameters"])
+    notebook(folder/"nbs/04_train.ipynb", parameters, *(("code", o, []) for o in cells))
     done = run(sys.executable, CI/"train.py", *args, cwd=folder)
     return done.returncode, done.stdout.strip().splitlines(), next(iter((folder/"runs").glob("*")), None)
 
 def test_train_ends_with_the_result(tmp_path):
     metrics = {"test": {"accuracy": 0.9, "correct": 9, "n": 10}}
-    code, lines, out = train(tmp_path, "print('epoch 1')", f"from pathlib import Path\n(Path(out)/'metrics.json').write_text('''{json.dumps(metrics)}''')",
-                             args=["", "-p", "dataset", "oracle_mnist"])
+    write = f"import json, pathlib\n(pathlib.Path(out)/'metrics.json').write_text(json.dumps({metrics}))"
+    code, lines, out = train(tmp_path, "print('epoch 1')", write, args=["", "-p", "dataset", "oracle_mnist"])
     assert code == 0 and "epoch 1" in lines and out.name.endswith("-oracle_mnist")
     assert lines[-3:] == ["accuracy  90.00% (9 of 10 test images)", f"notebook  runs/{out.name}/notebook.ipynb",
                           f"model     runs/{out.name}/model.safetensors"]
