@@ -132,6 +132,7 @@ def atomic_path(
     try:
         yield part
         with open(part, "rb") as f: os.fsync(f.fileno())
+        os.chmod(part, 0o644)  # some writers leave files that only their owner can read
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
