@@ -1,4 +1,4 @@
-"""Recipes made of Kornia operations: short lists of what may change in a picture while its sign stays the same.
+"""Recipes of Kornia operations: short lists of what may change in a picture while its sign stays the same.
 
 Docs: https://signs-nbdev.github.io/signs_nbdev/augment.html.md"""
 
@@ -6,8 +6,8 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/augment.html.md"""
 
 # %% auto #0
 __all__ = ['OPS', 'NEEDS_RGB', 'RECIPES', 'op', 'affine', 'perspective', 'elastic', 'brightness', 'contrast', 'gamma', 'light',
-           'saturation', 'hue', 'lamp', 'grey', 'equalize', 'blur', 'noise', 'erase', 'Recipe', 'check_images',
-           'recipe']
+           'equalize', 'saturation', 'hue', 'lamp', 'grey', 'blur', 'noise', 'erase', 'sizes_at', 'check_batch',
+           'Recipe', 'recipe']
 
 # %% ../nbs/02_augment.ipynb #60dba3f7
 import inspect
@@ -15,95 +15,145 @@ from collections.abc import Callable, Mapping
 
 import kornia.augmentation as ka
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .core import ConfigError, DataError, check_name
 
-# %% ../nbs/02_augment.ipynb #70d32b44
+# %% ../nbs/02_augment.ipynb #814e3282
 OPS: dict[str, Callable[..., nn.Module]] = {}
 
-def op(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    "Add a builder to `OPS`: its docstring says why it is there, its parameters are its sizes at strength 1"
+def op(
+    build: Callable[..., nn.Module], # Sizes -> a Kornia module; its docstring says why
+) -> Callable[..., nn.Module]: # `build` itself
+    "Add an operation to `OPS`"
     OPS[build.__name__] = build
     return build
 
-# %% ../nbs/02_augment.ipynb #0525f597
+# %% ../nbs/02_augment.ipynb #c9776551
 @op
-def affine(rotate: float = 0, shift: float = 0, scale: float = 0, shear: float = 0, p: float = 1) -> nn.Module:
-    "A hand tilts, drifts, comes nearer and turns from the camera: one warp for all four (degrees; shares of the side)."
-    return ka.RandomAffine(rotate, (min(shift, 1),) * 2, (1 / (1 + scale), 1 + scale), (-shear, shear) * 2, p=p)
+def affine(
+    rotate: float = 0, # Degrees, to either side
+    shift: float = 0,  # Share of the picture's side, in any direction
+    scale: float = 0,  # Zoom by up to 1 + scale, or down by as much
+    shear: float = 0,  # Degrees, along x and y
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
+    "A hand tilts, drifts, comes nearer and turns away from the camera: one warp does all four."
+    return ka.RandomAffine(rotate, (min(shift, 1),)*2, (1/(1 + scale), 1 + scale), (-shear, shear)*2, p=p)
 
 @op
-def perspective(corner: float = 0, p: float = 1) -> nn.Module:
-    "A camera looks from above, below or the side: corners move in by up to this share of half the side."
+def perspective(
+    corner: float = 0, # How far a corner moves in, as a share of half the side
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
+    "Cameras look from above, below and the side."
     return ka.RandomPerspective(min(corner, 1), p=p)
 
 @op
-def elastic(push: float = 0, p: float = 1) -> nn.Module:
+def elastic(
+    push: float = 0, # How far pixels move; 1 is about a tenth of the side
+    p: float = 1,    # Share of pictures changed
+) -> nn.Module:
     "No two carvers bend a stroke alike: a smooth random field pushes pixels about."
-    return ka.RandomElasticTransform((9, 9), (3.0, 3.0), (push, push), padding_mode="zeros", p=p)
+    return ka.RandomElasticTransform((9, 9), (3.0, 3.0), (push, push), p=p)
 
+# %% ../nbs/02_augment.ipynb #c48b76a1
 @op
-def brightness(change: float = 0, p: float = 1) -> nn.Module:
-    "Exposure differs from clip to clip: a constant is added."
+def brightness(
+    change: float = 0, # Added or taken away, where 1 is from black to white
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
+    "Exposure differs from clip to clip."
     return ka.RandomBrightness((max(0, 1 - change), min(2, 1 + change)), p=p)
 
 @op
-def contrast(change: float = 0, p: float = 1) -> nn.Module:
-    "Cameras stretch and flatten light: values are multiplied."
-    return ka.RandomContrast((1 / (1 + change), 1 + change), p=p)
+def contrast(
+    change: float = 0, # Multiply by up to 1 + change, or divide
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
+    "Cameras stretch and flatten what light there is."
+    return ka.RandomContrast((1/(1 + change), 1 + change), p=p)
 
 @op
-def gamma(change: float = 0, p: float = 1) -> nn.Module:
-    "A hand in shadow or against a lamp: the dark half of the scale moves more than the bright one."
-    return ka.RandomGamma((1 / (1 + change), 1 + change), p=p)
+def gamma(
+    change: float = 0, # Exponent up to 1 + change, or 1 over it
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
+    "A hand in shadow or before a lamp: dark tones move more than bright ones."
+    return ka.RandomGamma((1/(1 + change), 1 + change), p=p)
 
 @op
-def light(gain: float = 0, p: float = 1) -> nn.Module:
-    "A window or a lamp stands to one side: a linear gradient of light is added or taken away."
-    return ka.RandomLinearIllumination((gain / 10, gain), p=p)
+def light(
+    gain: float = 0, # Light added or taken away at the far edge
+    p: float = 1,    # Share of pictures changed
+) -> nn.Module:
+    "A window or a lamp stands to one side: a gradient of light."
+    return ka.RandomLinearIllumination((gain/2, gain), p=p)
 
 @op
-def saturation(change: float = 0, p: float = 1) -> nn.Module:
+def equalize(
+    p: float = 1, # Share of pictures changed
+) -> nn.Module:
+    "Phones stretch histograms on their own account."
+    return ka.RandomEqualize(p=p)
+
+# %% ../nbs/02_augment.ipynb #13f840cd
+NEEDS_RGB = ("saturation", "hue", "lamp", "grey")
+
+@op
+def saturation(
+    change: float = 0, # Multiply by up to 1 + change, or by down to 1 - change
+    p: float = 1,      # Share of pictures changed
+) -> nn.Module:
     "How colourful skin looks is the camera's doing."
     return ka.RandomSaturation((max(0, 1 - change), 1 + change), p=p)
 
 @op
-def hue(turn: float = 0, p: float = 1) -> nn.Module:
-    "Skin and background differ in tint between people and rooms (shares of the colour circle)."
+def hue(
+    turn: float = 0, # Share of the colour circle, to either side
+    p: float = 1,    # Share of pictures changed
+) -> nn.Module:
+    "Skins and walls differ in tint."
     return ka.RandomHue((-min(turn, 0.5), min(turn, 0.5)), p=p)
 
 @op
-def lamp(p: float = 1) -> nn.Module:
-    "White balance: the three channels get the gains of a lamp between 3,000 and 15,000 kelvin."
+def lamp(
+    p: float = 1, # Share of pictures changed
+) -> nn.Module:
+    "White balance: the channels get the gains of a lamp between 3,000 and 15,000 kelvin."
     return ka.RandomPlanckianJitter("blackbody", p=p)
 
 @op
-def grey(p: float = 1) -> nn.Module:
-    "A letter is a shape: sometimes colour is taken away altogether."
+def grey(
+    p: float = 1, # Share of pictures changed
+) -> nn.Module:
+    "A letter is a shape: it must be legible without colour."
     return ka.RandomGrayscale(p=p)
 
+# %% ../nbs/02_augment.ipynb #d3ca81d4
 @op
-def equalize(p: float = 1) -> nn.Module:
-    "Phones stretch histograms on their own account."
-    return ka.RandomEqualize(p=p)
+def blur(
+    sigma: float = 0, # Width of the Gaussian, in pixels
+    p: float = 1,     # Share of pictures changed
+) -> nn.Module:
+    "Focus and motion soften edges."
+    return ka.RandomGaussianBlur((5, 5), (min(0.1, sigma), max(0.1, sigma)), p=p)
 
 @op
-def blur(sigma: float = 0, p: float = 1) -> nn.Module:
-    "Focus and motion soften edges (the Gaussian's sigma in pixels)."
-    return ka.RandomGaussianBlur((5, 5), (0.1, max(sigma, 0.1)), p=p)
-
-@op
-def noise(std: float = 0, p: float = 1) -> nn.Module:
+def noise(
+    std: float = 0, # Standard deviation, where 1 is from black to white
+    p: float = 1,   # Share of pictures changed
+) -> nn.Module:
     "Sensors are noisy in poor light."
     return ka.RandomGaussianNoise(std=std, p=p)
 
 @op
-def erase(area: float = 0, p: float = 1) -> nn.Module:
-    "A part is hidden or broken away: one box up to this share of the picture turns black."
+def erase(
+    area: float = 0, # Largest share of the picture
+    p: float = 1,    # Share of pictures changed
+) -> nn.Module:
+    "A part is hidden or broken away: one box turns black."
     return ka.RandomErasing((min(0.02, area), min(area, 1)), p=p)
-
-NEEDS_RGB = {"saturation", "hue", "lamp", "grey"}
 
 # %% ../nbs/02_augment.ipynb #5e3dc9c5
 RECIPES: dict[str, dict[str, dict[str, float]]] = {
@@ -124,69 +174,69 @@ RECIPES: dict[str, dict[str, dict[str, float]]] = {
     },
 }
 
-# %% ../nbs/02_augment.ipynb #7019c440
-def _scaled(
+# %% ../nbs/02_augment.ipynb #d47c3414
+def sizes_at(
+    strength: float,            # 0 for no change, 1 for the sizes as given
     name: str,                  # A name in `OPS`
-    sizes: Mapping[str, float], # Its sizes and probability `p` at strength 1
-    strength: float,            # What to multiply the sizes with
-) -> dict[str, float]: # The sizes at this strength
-    "Sizes times strength; an operation that has only a probability gets that one multiplied, up to 1"
+    sizes: Mapping[str, float], # Its sizes and its probability `p`
+) -> dict[str, float]: # The sizes at that strength
+    "Multiply an operation's sizes by `strength`, or its probability if it has no sizes"
     known = inspect.signature(OPS[check_name("operation", name, OPS)]).parameters
     for k, v in sizes.items():
-        check_name(f"size of {name!r}", k, known)
-        if v < 0 or k == "p" and v > 1:
-            raise ConfigError(f"{k} of {name!r}", got=v, wanted="0 to 1" if k == "p" else "0 or more")
-    if set(known) == {"p"}: return {"p": min(1.0, sizes.get("p", 1) * strength)}
-    return {k: v if k == "p" else v * strength for k, v in sizes.items()}
+        check_name(f"size of {name}", k, known)
+        if not 0 <= v <= (1 if k == "p" else v):
+            raise ConfigError(f"{k} of {name}", got=v, wanted="0 to 1" if k == "p" else "0 or more")
+    if list(known) == ["p"]: return {"p": min(1, sizes.get("p", 1)*strength)}
+    return {k: v if k == "p" else v*strength for k, v in sizes.items()}
 
-# %% ../nbs/02_augment.ipynb #d47c3414
+# %% ../nbs/02_augment.ipynb #6c8574c4
+def check_batch(
+    x: Tensor, # What should be images
+):
+    "An error unless `x` is `(N, C, H, W)` with C 1 or 3, floating point, in [0, 1]"
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise DataError("images for a recipe", got=f"shape {tuple(x.shape)}", wanted="(N, C, H, W) with C 1 or 3")
+    if not x.is_floating_point():
+        raise DataError("images for a recipe", got=x.dtype, wanted="floats in [0, 1]", do="Divide the bytes by 255.")
+    if len(x) and not (x.min() >= 0 and x.max() <= 1):  # this way round, NaN fails too
+        raise DataError("images for a recipe", got=f"values from {x.min():g} to {x.max():g}", wanted="0 to 1")
+
+# %% ../nbs/02_augment.ipynb #6f55779e
 class Recipe(nn.Module):
-    "Kornia operations, one after the other, on batches `(N, C, H, W)` of floats in [0, 1]"
+    "Kornia operations, one after the other, for batches of images"
     def __init__(
         self,
         ops: Mapping[str, Mapping[str, float]], # Operation -> its sizes at strength 1
-        strength: float = 1.0,                  # 0 is the identity, 1 the recipe as written
+        strength: float = 1.0,                  # 0 is the identity
         name: str = "custom",                   # What to call it
     ):
         super().__init__()
         if not 0 <= strength < float("inf"): raise ConfigError("strength", got=strength, wanted="0 or more")
         self.name, self.strength = name, strength
-        self.sizes = {o: _scaled(o, s, strength) for o, s in ops.items()}
+        self.sizes = {o: sizes_at(strength, o, s) for o, s in ops.items()}
         self.ops = nn.ModuleDict({o: OPS[o](**s) for o, s in self.sizes.items()} if strength else {})
 
     def forward(
         self,
-        x: torch.Tensor, # Images, `(N, C, H, W)`, C 1 or 3, floating point in [0, 1]
-    ) -> torch.Tensor: # Augmented images: same shape, dtype and range
-        if not (len(self.ops) and check_images(x)): return x
+        x: Tensor, # Images, `(N, C, H, W)` with C 1 or 3, floating point in [0, 1]
+    ) -> Tensor: # Changed images: same shape, type and range
+        check_batch(x)
+        if not len(self.ops) or not len(x): return x
         y = x.float()
         for name, op in self.ops.items():
             if x.shape[1] == 3 or name not in NEEDS_RGB: y = op(y).clamp(0, 1)
         return y.to(x.dtype)
 
     def _repr_markdown_(self) -> str:
-        sizes = {o: ", ".join(f"{k} {v:.3g}" for k, v in self.sizes[o].items()) for o in self.ops}
-        rows = "\n".join(f"| {o} | {s} | {OPS[o].__doc__} |" for o, s in sizes.items())
-        return f"**{self.name}** at strength {self.strength:g}\n\n| operation | up to | why |\n|---|---|---|\n{rows}"
+        rows = [f"| {o} | {', '.join(f'{k} {v:.3g}' for k, v in self.sizes[o].items())} | {OPS[o].__doc__} |" for o in self.ops]
+        head = ["| operation | up to | why |", "|---|---|---|"] if rows else []
+        return "\n".join([f"Recipe **{self.name}** at strength {self.strength:g}: {len(rows)} operations", "", *head, *rows])
 
-# %% ../nbs/02_augment.ipynb #11aa5a11
-def check_images(
-    x: torch.Tensor, # To be checked
-) -> int: # The number of images
-    "An error unless `x` is `(N, 1 or 3, H, W)`, floating point, in [0, 1]"
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise DataError("images", got=f"shape {tuple(x.shape)}", wanted="(N, 1 or 3, H, W)")
-    if not x.is_floating_point():
-        raise DataError("images", got=x.dtype, wanted="floats in [0, 1]", do="Use x.float() / 255.")
-    if len(x) and not (0 <= x.min() and x.max() <= 1):  # written so that NaN fails too
-        raise DataError("images", got=f"values from {x.min():g} to {x.max():g}", wanted="0 to 1")
-    return len(x)
-
-# %% ../nbs/02_augment.ipynb #84a01327
+# %% ../nbs/02_augment.ipynb #56b100c6
 def recipe(
     name_or_ops: str | Mapping[str, Mapping[str, float]], # "none", "hands", "bones", or operation -> sizes
     strength: float = 1.0,                                # 0 is the identity, 1 the recipe as written
-) -> Recipe: # A module on `(N, C, H, W)` floats in [0, 1]
-    "A recipe by its name, or your own"
+) -> Recipe: # A module for `(N, C, H, W)` floats in [0, 1]
+    "A recipe by its name, or your own list, at a strength"
     if not isinstance(name_or_ops, str): return Recipe(name_or_ops, strength)
     return Recipe(RECIPES[check_name("recipe", name_or_ops, RECIPES)], strength, name_or_ops)
