@@ -17,8 +17,8 @@ TOKEN = "only-for-this-test"
 
 class Server:
     def __init__(self, port): self.url = f"http://127.0.0.1:{port}"
-    def ask(self, path, method="GET", **body):
-        data = json.dumps(body).encode() if body else None
+    def ask(self, path, method="GET", body=None):
+        data = body and json.dumps(body).encode()
         request = Request(self.url + path, data, {"Authorization": f"token {TOKEN}"}, method=method)
         with urlopen(request, timeout=60) as reply: return reply.read().decode()
 
@@ -34,7 +34,8 @@ def server(tmp_path_factory):
         port = s.getsockname()[1]
     flags = f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --port-retries=0 --IdentityProvider.token={TOKEN}"
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "XDG", "IPYTHON", "MAKE"))}
-    env |= dict(HOME=str(home), JUPYTER_RUNTIME_DIR=str(home/"runtime"))
+    env |= dict(HOME=str(home), JUPYTER_RUNTIME_DIR=str(home/"runtime"), JUPYTER_PATH=str(kernel.parents[1]),
+        JUPYTER_PREFER_ENV_PATH="0")
     with open(home/"log", "w") as log:
         command = ["make", "-o", f"{BIN.parent}/.installed", f"VENV={BIN.parent}", "notebooks", f"ARGS={flags}"]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -60,7 +61,7 @@ def test_lab_page_and_training_notebook_open(server):
     assert model["type"] == "notebook" and tags.count(["parameters"]) == 1
 
 def test_kernel_is_the_environments(server):
-    kernel = json.loads(server.ask("/api/kernels", "POST", name="python3", path="nbs/04_train.ipynb"))
+    kernel = json.loads(server.ask("/api/kernels", "POST", dict(name="python3", path="nbs/04_train.ipynb")))
     client = BlockingKernelClient(connection_file=str(server.runtime/f"kernel-{kernel['id']}.json"))
     client.load_connection_file()
     client.start_channels()
