@@ -15,7 +15,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test sync notebooks docs
+.PHONY: help train test sync notebooks docs quarto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,9 +35,11 @@ sync: $(VENV)/.installed ## clean the notebooks, write signs_nbdev/ and README.m
 notebooks: $(VENV)/.installed ## open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. $(ARGS) nbs/index.ipynb
 
-docs: $(VENV)/.installed ## build the site into _docs/ (needs Quarto)
-	@command -v quarto >/dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started" >&2; exit 1; }
+docs: quarto $(VENV)/.installed ## build the site into _docs/ (needs Quarto)
 	$(BIN)/nbdev-docs
+
+quarto:
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started" >&2; exit 1; }
 
 $(VENV)/.installed: settings.ini setup.py pyproject.toml $(BIN)/python
 	@$(PYTHON) .ci/venv.py $(VENV)
