@@ -72,14 +72,14 @@ def show_images(
     "Show pictures in a grid"
     if images.is_floating_point(): images = images.detach().permute(0, 2, 3, 1).clamp(0, 1).mul(255).round().byte()
     _check_images(images)
-    rows = -(-len(images)//cols)
-    cell = width/cols
-    fig, axes = plt.subplots(rows, cols, figsize=(width, rows*cell*(1.25 if titles else 1.02)), dpi=100, squeeze=False)
+    rows, cell = -(-len(images)//cols), width/cols
+    line, lines = 0.16, max(o.count("\n") + 1 for o in titles) if titles else 0  # height of a title's line, inches
+    fig, axes = plt.subplots(rows, cols, figsize=(width, rows*(cell + line*lines)), dpi=100, squeeze=False)
     for ax in axes.flat: ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images.cpu().numpy())):
         ax.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         if titles: ax.set_title(titles[i], fontsize=8, pad=2)
-    fig.subplots_adjust(0, 0, 1, 1 - 0.25/(1.25*rows) if titles else 1, 0.04, 0.3 if titles else 0.04)
+    fig.subplots_adjust(0, 0, 1, 1 - line*lines/fig.get_figheight(), 0.04, 0.04 + line*lines/cell)
     plt.close(fig)
     return fig
 

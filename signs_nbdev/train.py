@@ -167,9 +167,8 @@ def predict(
 def claim_folder(
     config: TrainConfig, # `out` names the folder, or leaves it open
 ) -> Path: # The run's folder, existing and ours
-    "Make the run's folder; refuse one that holds a run already"
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{config.dataset}"
-    out = Path(config.out) if config.out else project_root()/"runs"/name
+    "Make the run's folder, told from the project's; refuse one that holds a run already"
+    out = project_root()/(config.out or f"runs/{datetime.now():%Y%m%d-%H%M%S}-{config.dataset}")
     if (out/"config.json").exists():
         raise RunError(f"{out} holds a run already", wanted="a new folder", do="Name another (out), or remove it.")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,58 @@
+"""Makes every figure that the README shows: each run by papermill, as a user would start it.
+
+    .venv/bin/python benchmarks/results.py                 # all of them, one after the other
+    .venv/bin/python benchmarks/results.py oracle asl-block # those whose names begin so
+
+Needs SIGNS_DATA. Runs go to runs/results/, and finished ones are kept, so it can be stopped and started again. What a
+reader needs of them (no weights, no pictures) is copied to nbs/results/, from where nbs/index.ipynb makes its table.
+The last line is JSON: {name: {"accuracy": ..., "correct": ..., "n": ...}}."""
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from signs_nbdev.core import ASL_CLASSES, data_root
+from signs_nbdev.evaluate import evaluate_external, read_run
+from signs_nbdev.sources import load
+
+ROOT = Path(__file__).parents[1]
+KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
+LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
+
+RUNS = {"hands-block": {}, "hands-random": dict(split="random")}
+for split in ("random", "block"):
+    for recipe in ("none", "hands"):
+        for seed in range(3 if (split, recipe) == ("block", "hands") else 1):
+            RUNS[f"asl-{split}-{recipe}-{seed}"] = dict(dataset="asl_alphabet", split=split, recipe=recipe, seed=seed)
+RUNS |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
+
+
+def papermill(folder: Path, parameters: dict):
+    "Run the training notebook into `folder`"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    given = [str(o) for k, v in dict(parameters, out=folder).items() for o in ("-p", k, v)]
+    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", *given,
+                    "--log-output", "--no-progress-bar"], cwd=ROOT, check=True)
+
+def other_signers(folder: Path, size: int):
+    "What a model of the manual alphabet makes of photos that it never saw the like of"
+    for name in ("desk", "studio"):
+        data = load("folder", data_root()/"asl_external"/name, size, classes=ASL_CLASSES)
+        evaluate_external(folder, data[data.labels < LETTERS], f"{name}, letters")
+        if name == "desk": evaluate_external(folder, data, "desk, all classes")
+
+done = {}
+for name, parameters in RUNS.items():
+    if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
+    folder = ROOT/"runs/results"/name
+    if not (folder/"metrics.json").is_file(): papermill(folder, parameters)
+    run = read_run(folder)
+    if run.config["dataset"] == "asl_alphabet" and not run.external: other_signers(folder, run.config["size"])
+    (ROOT/"nbs/results"/name).mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        if (folder/file).is_file(): shutil.copy(folder/file, ROOT/"nbs/results"/name/file)
+    done[name] = {k: run.metrics["test"][k] for k in ("accuracy", "correct", "n")}
+    print(name, done[name], flush=True)
+print(json.dumps(done))
