@@ -37,7 +37,8 @@ def server(tmp_path_factory):
     env |= dict(HOME=str(home), JUPYTER_RUNTIME_DIR=str(home/"runtime"), JUPYTER_PATH=str(kernel.parents[1]),
         JUPYTER_PREFER_ENV_PATH="0")
     with open(home/"log", "w") as log:
-        command = ["make", "-o", f"{BIN.parent}/.installed", f"VENV={BIN.parent}", "notebooks", f"ARGS={flags}"]
+        venv = os.path.relpath(BIN.parent, ROOT)
+        command = ["make", "-o", f"{venv}/.installed", f"VENV={venv}", "notebooks", f"ARGS={flags}"]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True)
     server = Server(port)
