@@ -6,11 +6,12 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/augment.html.md"""
 
 # %% auto #0
 __all__ = ['OPS', 'NEEDS_RGB', 'RECIPES', 'op', 'affine', 'perspective', 'elastic', 'brightness', 'contrast', 'gamma', 'light',
-           'equalize', 'saturation', 'hue', 'lamp', 'grey', 'blur', 'noise', 'erase', 'sizes_at', 'check_batch',
-           'Recipe', 'recipe']
+           'equalize', 'saturation', 'hue', 'lamp', 'grey', 'blur', 'noise', 'erase', 'ghost', 'sizes_at',
+           'check_batch', 'Recipe', 'recipe']
 
 # %% ../nbs/02_augment.ipynb #60dba3f7
 import inspect
+import math
 from collections.abc import Callable, Mapping
 
 import kornia.augmentation as ka
@@ -155,16 +156,24 @@ def erase(
     "A part is hidden or broken away: one box turns black."
     return ka.RandomErasing((min(0.02, area), min(area, 1)), p=p)
 
+# %% ../nbs/02_augment.ipynb #258bfb75
+@op
+def ghost(
+    share: float = 0, # Largest share of the other picture, below 0.5
+    p: float = 1,     # Share of batches changed
+) -> nn.Module:
+    "A background must not vouch for a letter: another picture of the batch shines through."
+    return ka.RandomMixUpV2(lambda_val=(0.0, min(share, 0.49)), data_keys=["input"], p=p)
+
 # %% ../nbs/02_augment.ipynb #5e3dc9c5
 RECIPES: dict[str, dict[str, dict[str, float]]] = {
     "none": {},
     "hands": {
-        "affine": dict(rotate=20, shift=0.15, scale=0.25, shear=10),
-        "perspective": dict(corner=0.2, p=0.3),
+        "affine": dict(rotate=15, shift=0.12, scale=0.2, shear=8), "perspective": dict(corner=0.15, p=0.2),
         "saturation": dict(change=0.6), "hue": dict(turn=0.04, p=0.5), "lamp": dict(p=0.5), "grey": dict(p=0.2),
         "brightness": dict(change=0.2, p=0.8), "contrast": dict(change=0.6), "gamma": dict(change=0.8),
-        "light": dict(gain=0.3, p=0.5), "equalize": dict(p=0.1),
-        "blur": dict(sigma=1, p=0.2), "noise": dict(std=0.04, p=0.3), "erase": dict(area=0.15, p=0.3),
+        "light": dict(gain=0.3, p=0.5), "equalize": dict(p=0.1), "blur": dict(sigma=1, p=0.2),
+        "noise": dict(std=0.03, p=0.2), "erase": dict(area=0.1, p=0.2), "ghost": dict(share=0.45),
     },
     "bones": {
         "affine": dict(rotate=10, shift=0.07, scale=0.12, shear=8),
@@ -184,7 +193,7 @@ def sizes_at(
     known = inspect.signature(OPS[check_name("operation", name, OPS)]).parameters
     for k, v in sizes.items():
         check_name(f"size of {name}", k, known)
-        if not 0 <= v <= (1 if k == "p" else v):
+        if not 0 <= v <= (1 if k == "p" else math.inf):
             raise ConfigError(f"{k} of {name}", got=v, wanted="0 to 1" if k == "p" else "0 or more")
     if list(known) == ["p"]: return {"p": min(1, sizes.get("p", 1)*strength)}
     return {k: v if k == "p" else v*strength for k, v in sizes.items()}
@@ -211,7 +220,7 @@ class Recipe(nn.Module):
         name: str = "custom",                   # What to call it
     ):
         super().__init__()
-        if not 0 <= strength < float("inf"): raise ConfigError("strength", got=strength, wanted="0 or more")
+        if not 0 <= strength < math.inf: raise ConfigError("strength", got=strength, wanted="0 or more")
         self.name, self.strength = name, strength
         self.sizes = {o: sizes_at(strength, o, s) for o, s in ops.items()}
         self.ops = nn.ModuleDict({o: OPS[o](**s) for o, s in self.sizes.items()} if strength else {})
@@ -223,8 +232,9 @@ class Recipe(nn.Module):
         check_batch(x)
         if not len(self.ops) or not len(x): return x
         y = x.float()
-        for name, op in self.ops.items():
-            if x.shape[1] == 3 or name not in NEEDS_RGB: y = op(y).clamp(0, 1)
+        with torch.autocast(x.device.type, enabled=False): # half precision is too coarse for coordinates
+            for name, change in self.ops.items():
+                if x.shape[1] == 3 or name not in NEEDS_RGB: y = change(y).clamp(0, 1)
         return y.to(x.dtype)
 
     def _repr_markdown_(self) -> str:

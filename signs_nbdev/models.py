@@ -200,7 +200,8 @@ class SignModel(nn.Module):
         config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std
     ):
         super().__init__()
-        self.network, self.config, self.classes = network, config, tuple(config["classes"])
+        self.network = network.to(memory_format=torch.channels_last)
+        self.config, self.classes = config, tuple(config["classes"])
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(config[name]).view(1, -1, 1, 1), persistent=False)
 
@@ -211,14 +212,14 @@ class SignModel(nn.Module):
         "Take the light out, in the way of `config['normalize']`"
         if self.config["normalize"] == "none": return x
         if self.config["normalize"] == "pretrained": return (x - self.mean)/self.std
-        std, mean = torch.std_mean(x, (1, 2, 3), correction=0, keepdim=True)
-        return (x - mean)/(std + 1e-3) # a picture of one tone stays finite
+        std, mean = torch.std_mean(x, (2, 3), correction=0, keepdim=True)
+        return (x - mean)/(std + 0.02) # a channel of one tone stays flat, its noise unstretched
 
     def forward(
         self,
         x: Tensor, # Pictures, `(N, C, H, W)` float in [0, 1]
     ) -> Tensor: # Logits, `(N, K)`
-        return self.network(self.normalize(x))
+        return self.network(self.normalize(x).contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def predict(
@@ -249,7 +250,7 @@ def check_map(
     x, was = next(network.parameters()).new_zeros(1, channels, size, size), network.training
     try:
         with torch.no_grad(): shape = network.eval().forward_features(x).shape
-        points = shape[2:].numel() if len(shape) == 4 else shape[1] - getattr(network, "num_prefix_tokens", 0)
+        points = shape.numel()//network.num_features - getattr(network, "num_prefix_tokens", 0) # any order of axes
         why = None if points > 1 else "one point is left of the picture"
     except (RuntimeError, AssertionError) as e: why = str(e).splitlines()[0]
     network.train(was)
