@@ -6,8 +6,8 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 
 # %% auto #0
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PRECISIONS', 'PACKAGES', 'SignsError', 'DataError', 'ConfigError', 'RunError',
-           'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'resolve_precision', 'atomic_path',
-           'write_json', 'read_json', 'data_root', 'project_root', 'provenance']
+           'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'has_bf16', 'resolve_precision',
+           'atomic_path', 'write_json', 'read_json', 'data_root', 'project_root', 'provenance']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -108,17 +108,25 @@ def resolve_device(
     return torch.device(name)
 
 # %% ../nbs/00_core.ipynb #4c858a20
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names, Accelerate's names
+
+def has_bf16(
+    device: torch.device, # Where it would run
+) -> bool: # Whether the device computes in bf16 itself
+    "Whether bf16 is fast on a device"
+    if device.type == "cuda": return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
 
 def resolve_precision(
-    name: str,            # "fp32", "bf16" or "fp16"
+    name: str | None,     # "fp32", "bf16" or "fp16"; None: bf16 where the device has it, else fp32
     device: torch.device, # Where it will run
-) -> str: # What Accelerate calls it: "no", "bf16" or "fp16"
-    "Accelerate's name of a precision; an error where the device cannot use it"
+) -> str: # "fp32", "bf16" or "fp16"
+    "The precision to use; an error where the device cannot"
+    if name is None: return "bf16" if has_bf16(device) else "fp32"
     check_name("precision", name, PRECISIONS)
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("precision 'fp16' needs an accelerator", got="device cpu", do='Use "bf16" or "fp32".')
-    return PRECISIONS[name]
+    return name
 
 # %% ../nbs/00_core.ipynb #29d5fe8a
 @contextmanager

@@ -37,6 +37,8 @@ class Source:
     loader: Callable | str     # Function `(root, size, **options) -> SignData`, or "module:function"
     size: int                  # Usual edge of its pictures, pixels
     recipe: str                # Usual augmentation recipe
+    epochs: int                # Usual passes over its training part
+    learning_rate: float       # Usual peak of the learning rate, for batches of 64
     channels: int = 3          # 1 (grey) or 3 (colour)
     licence: str = ""          # Licence of the data
     url: str = ""              # Where it comes from
@@ -134,7 +136,7 @@ def _resized(images: torch.Tensor, size: int) -> torch.Tensor:
     return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 register(Source("oracle_mnist", "characters carved into oracle bones, 10 classes, 30,222 scans of 28x28", oracle_mnist, 28,
-                "bones", 1, "Apache-2.0", ORACLE_URL))
+                "bones", 30, 4e-3, 1, "Apache-2.0", ORACLE_URL))
 
 # %% ../nbs/01b_sources.ipynb #d046e24f
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -224,7 +226,7 @@ def folder(
         files, labels = files + test_files, labels + test_labels
     return from_files(files, labels, root, size, channels, kind, bad, **known)
 
-register(Source("folder", "any folder of class folders, with or without train/ and test/ above them", folder, 64, "hands"))
+register(Source("folder", "any folder of class folders, with or without train/ and test/ above them", folder, 48, "hands", 20, 8e-3))
 
 # %% ../nbs/01b_sources.ipynb #7add5aae
 ASL_CLIPS = {"frames 1-1000": 1000, "frames 1001-2000": 2000, "frames 2001-2500": 2500, "frames 2501-3000": 3000}
@@ -258,12 +260,12 @@ def asl_alphabet(
                       groups=groups, group_names=tuple(ASL_CLIPS), train_groups=tuple(ASL_CLIPS)[:2],
                       part=torch.tensor(part), usual_split="block")
 
-register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alphabet, 87,000 frames of 200x200", asl_alphabet, 64,
-                "hands", 3, "GPL-2.0", "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
+register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alphabet, 87,000 frames of 200x200", asl_alphabet, 48,
+                "hands", 10, 8e-3, 3, "GPL-2.0", "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
 
 # %% ../nbs/01b_sources.ipynb #4409a8e8
 register(Source("hands", "hands drawn from a jointed skeleton, 29 classes of the manual alphabet, several signers",
-                "signs_nbdev.hands:hands_data", 64, "hands", 3, "Apache-2.0", "drawn by this project"))
+                "signs_nbdev.hands:hands_data", 48, "hands", 12, 8e-3, 3, "Apache-2.0", "drawn by this project"))
 
 # %% ../nbs/01b_sources.ipynb #1a9553c8
 class Catalogue(list):
