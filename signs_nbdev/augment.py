@@ -238,9 +238,10 @@ class Recipe(nn.Module):
         return y.to(x.dtype)
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| {o} | {', '.join(f'{k} {v:.3g}' for k, v in self.sizes[o].items())} | {OPS[o].__doc__} |" for o in self.ops]
-        head = ["| operation | up to | why |", "|---|---|---|"] if rows else []
-        return "\n".join([f"Recipe **{self.name}** at strength {self.strength:g}: {len(rows)} operations", "", *head, *rows])
+        sizes = {o: ", ".join(f"{k} {v:.3g}" for k, v in self.sizes[o].items()) for o in self.ops}
+        rows = [f"| {o} | {s} | {OPS[o].__doc__} |" for o, s in sizes.items()]
+        title = f"Recipe **{self.name}** at strength {self.strength:g}: {len(rows)} operations"
+        return "\n".join([title, "", *(["| operation | up to | why |", "|---|---|---|"] if rows else []), *rows])
 
 # %% ../nbs/02_augment.ipynb #56b100c6
 def recipe(

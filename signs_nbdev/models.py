@@ -1,4 +1,4 @@
-"""SignNet, a small CNN whose every decision is an argument, beside every model of timm; and models that carry their preprocessing and their class names with them.
+"""SignNet, a small CNN whose every decision is an argument, beside every model of timm.
 
 Docs: https://signs-nbdev.github.io/signs_nbdev/models.html.md"""
 
@@ -254,7 +254,7 @@ def check_map(
         why = None if points > 1 else "one point is left of the picture"
     except (RuntimeError, AssertionError) as e: why = str(e).splitlines()[0]
     network.train(was)
-    if why: raise ConfigError(f"{arch} cannot read pictures of {size} px", got=why, wanted="a last map of 2 points or more",
+    if why: raise ConfigError(f"{arch} cannot read pictures of {size} px", got=why, wanted="a last map of 2 points",
                               do='Take a larger size, or output_stride=8 where timm has it, or arch "signnet".')
 
 # %% ../nbs/03_models.ipynb #9343be3b
