@@ -36,6 +36,7 @@ if problem:
     out.rmdir()
     sys.exit(problem)
 
-test = json.loads(metrics.read_text())["test"]
-print(f"\naccuracy  {test['accuracy']:.2%} ({test['correct']} of {test['n']} test images)")
+result = json.loads(metrics.read_text())
+test, kind = result["test"], f"{result['split']} split{', leaky' if result['leaky'] else ''}"
+print(f"\naccuracy  {test['accuracy']:.2%} +- {test['standard_error']:.2%} ({test['correct']:,} of {test['n']:,}, {kind})")
 print(f"notebook  {notebook}\nmodel     {out}/model.safetensors")

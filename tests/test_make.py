@@ -75,11 +75,12 @@ def train(folder, *cells, args=()):
     return done.returncode, done.stdout.strip().splitlines(), next(iter((folder/"runs").glob("*")), None)
 
 def test_train_ends_with_the_result(tmp_path):
-    metrics = {"test": {"accuracy": 0.9, "correct": 9, "n": 10}}
+    test = {"accuracy": 0.9, "standard_error": 0.03, "correct": 90, "n": 100}
+    metrics = {"split": "random", "leaky": True, "test": test}
     write = f"import json, pathlib\n(pathlib.Path(out)/'metrics.json').write_text(json.dumps({metrics}))"
     code, lines, out = train(tmp_path, "print('epoch 1')", write, args=["", "-p", "dataset", "oracle_mnist"])
     assert code == 0 and "epoch 1" in lines and out.name.endswith("-oracle_mnist")
-    assert lines[-3:] == ["accuracy  90.00% (9 of 10 test images)", f"notebook  runs/{out.name}/notebook.ipynb",
+    assert lines[-3:] == ["accuracy  90.00% +- 3.00% (90 of 100, random split, leaky)", f"notebook  runs/{out.name}/notebook.ipynb",
                           f"model     runs/{out.name}/model.safetensors"]
 
 def test_train_that_fails_ends_with_the_notebooks_own_error(tmp_path):
