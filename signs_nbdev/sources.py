@@ -261,7 +261,7 @@ def asl_alphabet(
                       part=torch.tensor(part), usual_split="block")
 
 register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alphabet, 87,000 frames of 200x200", asl_alphabet, 48,
-                "hands", 10, 8e-3, 3, "GPL-2.0", "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
+                "hands", 14, 8e-3, 3, "GPL-2.0", "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
 
 # %% ../nbs/01b_sources.ipynb #4409a8e8
 register(Source("hands", "hands drawn from a jointed skeleton, 29 classes of the manual alphabet, several signers",
