@@ -47,9 +47,6 @@ class Metrics:
     classes: tuple[str, ...] # Class names
     on: str = ""             # What was looked at, in words
 
-    def __post_init__(self):
-        if not len(self.truth): raise DataError("no pictures to evaluate", got=self.on or "an empty split")
-
     @property
     def n(self) -> int: return len(self.truth)
     @cached_property
@@ -101,6 +98,7 @@ def evaluate(
     if data.images.shape[1:] != (size, size, c):
         raise DataError("pictures of another kind than the model's", got=tuple(data.images.shape[1:]), wanted=(size, size, c))
     index = torch.arange(len(data)) if index is None else index
+    if not len(index): raise DataError("no pictures to evaluate", got=f"an empty selection of {data.name}")
     return Metrics(predict(model, data, index), data.labels[index].cpu(), data.classes, on or data.name)
 
 # %% ../nbs/05_evaluate.ipynb #e666d43f

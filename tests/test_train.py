@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import BIN, ROOT, run
 from signs_nbdev.core import ASL_CLASSES, RunError
 from signs_nbdev.data import frame_gap
-from signs_nbdev.evaluate import evaluate, read_history, read_run
+from signs_nbdev.evaluate import evaluate, evaluate_run, read_history, read_run
 from signs_nbdev.evaluate import run as run_training
 from signs_nbdev.models import load_model
 from signs_nbdev.sources import load
@@ -56,6 +56,11 @@ def test_same_seed_same_metrics(finished, tmp_path):
     assert (folder/"metrics.json").read_bytes() == (finished[0]/"metrics.json").read_bytes()
     other, _ = run_training(TrainConfig(**SMALL, seed=1, out=str(tmp_path/"c")))
     assert (other/"metrics.json").read_bytes() != (folder/"metrics.json").read_bytes()
+
+def test_run_is_evaluated_from_its_folder_alone(finished):
+    before = (finished[0]/"metrics.json").read_bytes()
+    evaluate_run(finished[0])
+    assert (finished[0]/"metrics.json").read_bytes() == before
 
 @pytest.mark.parametrize("wrong, said", [
     (dict(epoch=3), "Did you mean 'epochs'?"),
