@@ -76,8 +76,9 @@ def find_folder(
     root = data_root() if root is None else Path(root)
     for folder in (root/name, root):
         if folder.is_dir() and (folder.name == name or folder != data_root()): return folder
+    where = f"Get it from {SOURCES[name].url} and set" if name in SOURCES else "Set"
     raise DataError(f"no folder for {name}", got=f"neither {root/name} nor {root}", wanted="the data set as published",
-                    do="Set SIGNS_DATA to the folder that holds it, or name the folder (root=, data_root in the notebook).")
+                    do=f"{where} SIGNS_DATA to the folder that holds it, or name it (root=, data_root in the notebook).")
 
 # %% ../nbs/01b_sources.ipynb #e175a4cb
 def read_idx(

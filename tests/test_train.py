@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import BIN, ROOT, run
 from signs_nbdev.core import ASL_CLASSES, RunError
 from signs_nbdev.data import frame_gap
-from signs_nbdev.evaluate import evaluate, evaluate_run, read_history, read_run
+from signs_nbdev.evaluate import cross_validate, evaluate, evaluate_run, read_history, read_run
 from signs_nbdev.evaluate import run as run_training
 from signs_nbdev.models import load_model
 from signs_nbdev.sources import load
@@ -125,6 +125,15 @@ def test_oracle_without_training_images_says_so_and_offers_folds(signs_data, tmp
     assert result.returncode == 0, result.stdout[-3000:]
     read = read_run(tmp_path/"usual")
     assert (read.config["split"], read.metrics["test"]["n"], len(read.metrics["notes"])) == ("kfold", 600, 2)
+
+def test_cross_validation_tests_each_image_once(signs_data, tmp_path):
+    config = TrainConfig(**SMALL, dataset="oracle_mnist")
+    result = cross_validate(config, tmp_path)
+    if not (signs_data/"oracle_mnist/train-images-idx3-ubyte.gz").is_file(): assert result["n"] == 3000
+    assert result["runs"] == 5 and 0.3 < result["mean"] < 1 and result["correct"] == round(result["mean"]*result["n"])
+    before = {o: o.stat().st_mtime_ns for o in tmp_path.rglob("metrics.json")}
+    assert cross_validate(config, tmp_path) == result
+    assert {o: o.stat().st_mtime_ns for o in tmp_path.rglob("metrics.json")} == before  # finished folds are kept
 
 def test_random_split_of_real_frames_leaks_and_block_does_not(signs_data, tmp_path):
     "The claim of the project, in a minute: the same small model, read off a leaky and an honest split."
