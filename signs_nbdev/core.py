@@ -103,8 +103,8 @@ def resolve_device(
     check_name("device", name, ["auto", *here])
     if name == "auto": name = next((o for o in ("cuda", "mps") if here[o]), "cpu")
     if not here[name]:
-        raise ConfigError(f"device {name!r} is not on this machine", wanted=f"one of {[k for k, v in here.items() if v]}",
-                          do='Use device "auto" or "cpu".')
+        raise ConfigError(f"device {name!r} is not on this machine", do='Use device "auto" or "cpu".',
+                          wanted=f"one of {', '.join(k for k, v in here.items() if v)}")
     return torch.device(name)
 
 # %% ../nbs/00_core.ipynb #4c858a20
@@ -180,7 +180,8 @@ PACKAGES = ("signs_nbdev", "torch", "torchvision", "timm", "kornia", "accelerate
 
 def _git(*args: str) -> str | None:
     "What git prints, or None without git or outside a repository"
-    try: return subprocess.run(["git", "-C", str(project_root()), *args], capture_output=True, text=True, check=True).stdout
+    command = ["git", "-C", str(project_root()), *args]
+    try: return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError): return None
 
 def _version(package: str) -> str | None:

@@ -59,8 +59,10 @@ class SignData:
 
 def _check_images(images: Tensor):
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != torch.uint8:
-        raise DataError("pictures", got=f"{tuple(images.shape)} {images.dtype}", wanted="(N, H, W, C) torch.uint8, C 1 or 3")
-    if 0 in images.shape[1:3]: raise DataError("pictures of size 0", got=tuple(images.shape), wanted="H and W of at least 1")
+        raise DataError("pictures", got=f"{tuple(images.shape)} {images.dtype}",
+                        wanted="(N, H, W, C) torch.uint8, C 1 or 3")
+    if 0 in images.shape[1:3]:
+        raise DataError("pictures of size 0", got=tuple(images.shape), wanted="H and W of at least 1")
 
 # %% ../nbs/01_data.ipynb #24763dcf
 def show_images(
@@ -132,7 +134,8 @@ class Split:
 
     def __repr__(self) -> str:
         leak = ", LEAKY: its test clips are trained on" if self.leaky else ""
-        return f"Split({self.kind}: {len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test{leak})"
+        counts = ", ".join(f"{len(getattr(self, part)):,} {part}" for part in ("train", "valid", "test"))
+        return f"Split({self.kind}: {counts}{leak})"
 
 # %% ../nbs/01_data.ipynb #c40f5869
 def run_position(
@@ -149,7 +152,8 @@ def run_position(
 # %% ../nbs/01_data.ipynb #0744df3b
 def _need(data: SignData, value, what: str, kind: str):
     if value is None or not len(value):
-        raise DataError(f"split {kind!r} needs {what}, which {data.name} does not know", do='Use split "random", or another source.')
+        raise DataError(f"split {kind!r} needs {what}, which {data.name} does not know",
+                        do='Use split "random", or another source.')
     return value
 
 def _official(data: SignData, o: dict) -> np.ndarray:
@@ -170,7 +174,8 @@ def _block(data: SignData, o: dict) -> np.ndarray:
 
 def _kfold(data: SignData, o: dict) -> np.ndarray:
     if not 2 <= o["folds"] or not 0 <= o["fold"] < o["folds"]:
-        raise ConfigError("fold", got=f"fold {o['fold']} of {o['folds']}", wanted="folds of at least 2, fold from 0 to folds - 1")
+        raise ConfigError("fold", got=f"fold {o['fold']} of {o['folds']}",
+                          wanted="folds of at least 2, fold from 0 to folds - 1")
     return (run_position(data.labels.cpu().numpy(), o["rng"].random(len(data)))*o["folds"]).astype(int) == o["fold"]
 
 SPLITS = {"official": _official, "random": _random, "hash": _hash, "block": _block, "kfold": _kfold}
@@ -198,13 +203,15 @@ def split(
         if not 0 < value < 1: raise ConfigError(f"{what} fraction", got=value, wanted="between 0 and 1")
     rng = np.random.default_rng(seed)
     tested = SPLITS[kind](self, dict(rng=rng, test=test, fold=fold, folds=folds, train_groups=train_groups))
-    rest, runs = (~tested).nonzero()[0], _runs(self)
-    order = rng.random(len(rest)) if self.frames is None else self.frames.cpu().numpy()[rest]
-    chosen = run_position(runs[rest] if self.frames is not None else self.labels.cpu().numpy()[rest], order) >= 1 - valid
+    rest, runs, labels = (~tested).nonzero()[0], _runs(self), self.labels.cpu().numpy()
+    if self.frames is None: along = run_position(labels[rest], rng.random(len(rest)))
+    else: along = run_position(runs[rest], self.frames.cpu().numpy()[rest])
+    chosen = along >= 1 - valid
     leaky = self.frames is not None and bool(np.isin(runs[tested], runs[rest]).any())
     parts = {"train": rest[~chosen], "valid": rest[chosen], "test": tested.nonzero()[0]}
     for what, rows in parts.items():
-        if not len(rows): raise DataError(f"split {kind!r} leaves no {what} pictures", got=repr(self), do=" ".join(self.notes))
+        if not len(rows):
+            raise DataError(f"split {kind!r} leaves no {what} pictures", got=repr(self), do=" ".join(self.notes))
     return Split(kind, **{k: torch.from_numpy(v) for k, v in parts.items()}, leaky=leaky)
 
 # %% ../nbs/01_data.ipynb #b63e1448
@@ -232,8 +239,10 @@ def show_split(
     for ax, split in zip(axes.flat, splits):
         for part, color in (("train", "C0"), ("valid", "C2"), ("test", "C3")):
             rows = getattr(split, part).cpu()
-            ax.plot(data.frames.cpu()[rows], data.labels.cpu()[rows], "|", color=color, ms=44/(len(data.classes) + 1), label=part)
-        ax.set(ylim=(-0.7, len(data.classes) - 0.3), ylabel="class", title=f"{split.kind}{' (leaky)' if split.leaky else ''}")
+            ax.plot(data.frames.cpu()[rows], data.labels.cpu()[rows], "|", color=color, label=part,
+                    ms=44/(len(data.classes) + 1))
+        title = f"{split.kind}{' (leaky)' if split.leaky else ''}"
+        ax.set(ylim=(-0.7, len(data.classes) - 0.3), ylabel="class", title=title)
         ax.title.set_fontsize(9)
     axes.flat[-1].set_xlabel("frame of the recording")
     axes.flat[0].legend(ncols=3, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, markerscale=0.4)

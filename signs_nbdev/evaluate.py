@@ -74,7 +74,8 @@ class Metrics:
         return sum(scores)/len(scores)
 
     def __repr__(self) -> str:
-        return f"{self.accuracy:.2%} +- {self.standard_error:.2%} ({self.correct:,} of {self.n:,}){' on ' + self.on if self.on else ''}"
+        share = f"{self.accuracy:.2%} +- {self.standard_error:.2%} ({self.correct:,} of {self.n:,})"
+        return f"{share} on {self.on}" if self.on else share
 
 # %% ../nbs/05_evaluate.ipynb #2e8d7797
 @patch
@@ -96,7 +97,8 @@ def evaluate(
         raise DataError("the model does not know these classes", got=data.classes, wanted=model.classes)
     size, c = model.config["size"], model.config["channels"]
     if data.images.shape[1:] != (size, size, c):
-        raise DataError("pictures of another kind than the model's", got=tuple(data.images.shape[1:]), wanted=(size, size, c))
+        raise DataError("pictures of another kind than the model's", got=tuple(data.images.shape[1:]),
+                        wanted=(size, size, c))
     index = torch.arange(len(data)) if index is None else index
     if not len(index): raise DataError("no pictures to evaluate", got=f"an empty selection of {data.name}")
     return Metrics(predict(model, data, index), data.labels[index].cpu(), data.classes, on or data.name)
@@ -109,17 +111,20 @@ def evaluate_run(
 ) -> Metrics: # On the test part
     "Evaluate a trained run on its test part and complete it with `metrics.json`"
     folder = Path(folder)
-    config, made = TrainConfig(**read_json(folder/"config.json"), data_root=root and str(root)), read_json(folder/"provenance.json")
+    config = TrainConfig(**read_json(folder/"config.json"), data_root=root and str(root))
+    made = read_json(folder/"provenance.json")
     if data is None: data, split, _ = load_data(config)
     else: split = data.split(config.split, seed=config.seed, fold=config.fold)
     for what, now in (("data", data.hash), ("split", split.hash)):
-        if now != made[what]["hash"]: raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
+        if now != made[what]["hash"]:
+            raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
     model = load_model(folder)
     tested, chosen = (evaluate(model, data, rows, f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}")
                       for rows in (split.test, split.valid))
     write_json(folder/"metrics.json", {
-        "dataset": data.name, "split": split.kind, "leaky": split.leaky, "notes": data.notes, "skipped": len(data.skipped),
-        "train": {"n": len(split.train)}, "valid": _summary(chosen), "test": {**_summary(tested), "macro_f1": tested.macro_f1},
+        "dataset": data.name, "split": split.kind, "leaky": split.leaky,
+        "notes": data.notes, "skipped": len(data.skipped), "train": {"n": len(split.train)},
+        "valid": _summary(chosen), "test": {**_summary(tested), "macro_f1": tested.macro_f1},
         "per_class": tested.per_class, "confusion": tested.confusion.tolist()})
     return tested
 
@@ -161,8 +166,9 @@ def read_run(
     if not (folder/"metrics.json").is_file():
         raise RunError(f"{folder} is incomplete: the run was killed or is still going", wanted="metrics.json in it",
                        do="Train again in a new folder, or call evaluate_run if the training was done.")
+    config, metrics = read_json(folder/"config.json"), read_json(folder/"metrics.json")
     external = read_json(folder/"external.json") if (folder/"external.json").is_file() else {}
-    return Run(folder, read_json(folder/"config.json"), read_json(folder/"metrics.json"), external, read_history(folder))
+    return Run(folder, config, metrics, external, read_history(folder))
 
 # %% ../nbs/05_evaluate.ipynb #4caf745b
 def evaluate_external(
@@ -195,7 +201,8 @@ def cross_validate(
     runs = []
     for fold in range(folds):
         out = Path(folder)/f"fold-{fold}"
-        if not (out/"metrics.json").is_file(): run(config.model_copy(update={"split": "kfold", "fold": fold, "out": str(out)}))
+        if not (out/"metrics.json").is_file():
+            run(config.model_copy(update={"split": "kfold", "fold": fold, "out": str(out)}))
         runs.append(read_run(out))
     return over_runs(runs)
 

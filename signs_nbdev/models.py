@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .core import ConfigError, DataError, RunError, atomic_path, check_name, read_json, write_json
+from .data import to_float
 
 # %% ../nbs/03_models.ipynb #ddff46d3
 class Block(nn.Module):
@@ -234,7 +235,7 @@ class SignModel(nn.Module):
                             wanted=f"(N, {', '.join(map(str, wanted))}) torch.uint8")
         was = self.training
         self.eval()
-        xs = (o.to(self.mean.device).permute(0, 3, 1, 2).float()/255 for o in images.split(batch)) # NHWC -> NCHW
+        xs = (to_float(o.to(self.mean.device)) for o in images.split(batch))
         probs = torch.cat([self(x).float().softmax(1) for x in xs])
         self.train(was)
         return probs

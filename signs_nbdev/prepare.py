@@ -43,7 +43,8 @@ def to_channels(
 ) -> Image.Image: # 8-bit picture of mode L or RGB
     "Convert to 8 bits and 1 or 3 channels"
     if channels not in MODES: raise ConfigError("channels", got=channels, wanted="1 (grey) or 3 (colour)")
-    if image.mode.startswith("I"): image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
@@ -51,7 +52,8 @@ def to_channels(
 
 # %% ../nbs/01a_prepare.ipynb #1fc4c4ee
 def _check_size(size: int):
-    if not isinstance(size, int) or size < 1: raise ConfigError("size", got=size, wanted="pixels, a whole number of at least 1")
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError("size", got=size, wanted="pixels, a whole number of at least 1")
 
 def photo_to_square(
     image: Image.Image, # Photo of any size and mode

@@ -78,7 +78,7 @@ def find_folder(
         if folder.is_dir() and (folder.name == name or folder != data_root()): return folder
     where = f"Get it from {SOURCES[name].url} and set" if name in SOURCES else "Set"
     raise DataError(f"no folder for {name}", got=f"neither {root/name} nor {root}", wanted="the data set as published",
-                    do=f"{where} SIGNS_DATA to the folder that holds it, or name it (root=, data_root in the notebook).")
+                    do=f"{where} SIGNS_DATA to the folder that holds it, or name it (data_root in the notebook).")
 
 # %% ../nbs/01b_sources.ipynb #e175a4cb
 def read_idx(
@@ -106,7 +106,8 @@ ORACLE_FILES = {"train-images-idx3-ubyte.gz": "12.4 MB", "train-labels-idx1-ubyt
                 "t10k-images-idx3-ubyte.gz": "1.5 MB", "t10k-labels-idx1-ubyte.gz": "2 kB"}
 
 def _oracle_part(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = (read_idx(folder/f"{prefix}-{o}-ubyte.gz", axes) for o, axes in (("images-idx3", 3), ("labels-idx1", 1)))
+    images = read_idx(folder/f"{prefix}-images-idx3-ubyte.gz", 3)
+    labels = read_idx(folder/f"{prefix}-labels-idx1-ubyte.gz", 1)
     if len(images) != len(labels):
         raise DataError(f"{folder}: {prefix} files do not fit", got=f"{len(images)} images, {len(labels)} labels",
                         do="Download both again.")
@@ -123,12 +124,14 @@ def oracle_mnist(
     notes = [f"Oracle-MNIST lacks {f} ({ORACLE_FILES[f]}), to be downloaded from {ORACLE_URL}." for f in missing]
     if not parts: raise DataError(f"no complete part of Oracle-MNIST in {folder}", do=" ".join(notes))
     if parts != ["train", "t10k"]:
-        notes += [f"Until then, 5-fold cross-validation on the {parts[0]} images is at hand: split 'kfold', fold 0 to 4."]
+        notes += [f"Until then, 5-fold cross-validation on the {parts[0]} images is at hand: "
+                  "split 'kfold', fold 0 to 4."]
     loaded = {p: _oracle_part(folder, p) for p in parts}
     images, labels = (np.concatenate(o) for o in zip(*loaded.values()))
     part = torch.cat([torch.full((len(y),), int(p == "t10k")) for p, (_, y) in loaded.items()])
-    return SignData(_resized(torch.from_numpy(images)[..., None], size), torch.from_numpy(labels).long(), ORACLE_CLASSES,
-                    "oracle_mnist", part=part, notes=notes, usual_split="official" if len(parts) == 2 else "kfold")
+    pictures = _resized(torch.from_numpy(images)[..., None], size)
+    return SignData(pictures, torch.from_numpy(labels).long(), ORACLE_CLASSES, "oracle_mnist", part=part, notes=notes,
+                    usual_split="official" if len(parts) == 2 else "kfold")
 
 def _resized(images: torch.Tensor, size: int) -> torch.Tensor:
     "Bicubic with antialiasing, `(N, H, W, C)` uint8 to `(N, size, size, C)` uint8"
@@ -136,8 +139,8 @@ def _resized(images: torch.Tensor, size: int) -> torch.Tensor:
     x = F.interpolate(images.permute(0, 3, 1, 2).float(), (size, size), mode="bicubic", antialias=True)
     return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
-register(Source("oracle_mnist", "characters carved into oracle bones, 10 classes, 30,222 scans of 28x28", oracle_mnist, 28,
-                "bones", 30, 4e-3, 1, "Apache-2.0", ORACLE_URL))
+register(Source("oracle_mnist", "characters carved into oracle bones, 10 classes, 30,222 scans of 28x28", oracle_mnist,
+                28, "bones", 30, 4e-3, 1, "Apache-2.0", ORACLE_URL))
 
 # %% ../nbs/01b_sources.ipynb #d046e24f
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -147,7 +150,8 @@ def list_pictures(
 ) -> list[Path]: # Its pictures, by name; numbers in names count as numbers
     "List the pictures in a folder, not below it; an error if there are none"
     natural = lambda p: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", p.name)]
-    found = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")), key=natural)
+    shown = lambda p: p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    found = sorted(filter(shown, folder.iterdir()), key=natural)
     if not found: raise DataError(f"{folder}: no pictures", wanted=f"files ending in {', '.join(sorted(SUFFIXES))}")
     return found
 
@@ -178,9 +182,11 @@ def class_folders(
     classes: tuple[str, ...] | None = None,  # Class names wanted; the folders' own, sorted, if None
 ) -> tuple[tuple[str, ...], list[Path], list[int]]: # Class names; files and the label of each
     "List the pictures of a folder of class folders"
-    if not folder.is_dir(): raise DataError(f"{folder} is not a folder", wanted="a folder with one folder for each class")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder", wanted="a folder with one folder for each class")
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
-    if not found: raise DataError(f"{folder} has no class folders", wanted="one folder for each class, with pictures in it")
+    if not found:
+        raise DataError(f"{folder} has no class folders", wanted="one folder for each class, with pictures in it")
     names = tuple(classes or (p.name for p in found))
     for p in found: check_name(f"class folder in {folder}", p.name, names, DataError)
     listed = [(f, names.index(p.name)) for p in found for f in list_pictures(p)]
@@ -208,7 +214,7 @@ def from_files(
 
 # %% ../nbs/01b_sources.ipynb #734b7368
 def folder(
-    root: str | Path | None = None,          # Folder of class folders, or of `train` and `test` with class folders in each
+    root: str | Path | None = None,          # Folder of class folders, or of `train/` and `test/` with such
     size: int = 64,                          # Edge of the pictures, pixels
     channels: int = 3,                       # 1 or 3
     kind: str = "photo",                     # How to prepare them: "photo" or "scan"
@@ -216,7 +222,7 @@ def folder(
     classes: tuple[str, ...] | None = None,  # Class names and their order; the folders' own, sorted, if None
 ) -> SignData: # The pictures
     "Load any folder of class folders"
-    if root is None: raise ConfigError("source 'folder' needs a folder", do="Name it: root=, data_root in the notebook.")
+    if root is None: raise ConfigError("source 'folder' needs a folder", do="Name it (data_root in the notebook).")
     root, parts = Path(root), ("train", "test")
     has_parts = all((root/p).is_dir() for p in parts)
     names, files, labels = class_folders(root/"train" if has_parts else root, classes)
@@ -227,7 +233,8 @@ def folder(
         files, labels = files + test_files, labels + test_labels
     return from_files(files, labels, root, size, channels, kind, bad, **known)
 
-register(Source("folder", "any folder of class folders, with or without train/ and test/ above them", folder, 48, "hands", 20, 8e-3))
+register(Source("folder", "any folder of class folders, with or without train/ and test/ above them", folder,
+                48, "hands", 20, 8e-3))
 
 # %% ../nbs/01b_sources.ipynb #7add5aae
 ASL_CLIPS = {"frames 1-1000": 1000, "frames 1001-2000": 2000, "frames 2001-2500": 2500, "frames 2501-3000": 3000}
@@ -252,17 +259,19 @@ def asl_alphabet(
     if (folder/"asl_alphabet_test").is_dir():
         official = list_pictures(_undoubled(folder, "asl_alphabet_test"))
         files, frames, part = files + official, frames + [1]*len(official), part + [1]*len(official)
-        labels += [ASL_CLASSES.index(check_name("class of test photo", f.stem.removesuffix("_test"), ASL_CLASSES, DataError))
-                   for f in official]
+        named = [f.stem.removesuffix("_test") for f in official]
+        labels += [ASL_CLASSES.index(check_name("class of test photo", o, ASL_CLASSES, DataError)) for o in named]
     frames = torch.tensor(frames)
     groups = torch.bucketize(frames, torch.tensor([*ASL_CLIPS.values()]))
-    if groups.max() >= len(ASL_CLIPS): raise DataError(f"{folder}: frame number", got=int(frames.max()), wanted="at most 3000")
+    if groups.max() >= len(ASL_CLIPS):
+        raise DataError(f"{folder}: frame number", got=int(frames.max()), wanted="at most 3000")
     return from_files(files, labels, folder, size, bad=bad, classes=ASL_CLASSES, name="asl_alphabet", frames=frames,
                       groups=groups, group_names=tuple(ASL_CLIPS), train_groups=tuple(ASL_CLIPS)[:2],
                       part=torch.tensor(part), usual_split="block")
 
-register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alphabet, 87,000 frames of 200x200", asl_alphabet, 48,
-                "hands", 14, 8e-3, 3, "GPL-2.0", "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
+register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alphabet, 87,000 frames of 200x200",
+                asl_alphabet, 48, "hands", 14, 8e-3, 3, "GPL-2.0",
+                "https://www.kaggle.com/datasets/grassknoted/asl-alphabet"))
 
 # %% ../nbs/01b_sources.ipynb #4409a8e8
 register(Source("hands", "hands drawn from a jointed skeleton, 29 classes of the manual alphabet, several signers",

@@ -81,7 +81,8 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _together(self):
         resolve_precision(self.precision, resolve_device(self.device))
-        if self.fold and self.split not in ("kfold", None): raise ConfigError(f"fold {self.fold} has no meaning for split {self.split!r}")
+        if self.fold and self.split not in ("kfold", None):
+            raise ConfigError(f"fold {self.fold} has no meaning for split {self.split!r}")
         return self
 
 # %% ../nbs/04_train.ipynb #49408f4c
@@ -115,8 +116,9 @@ def load_data(
     options = {"bad": "skip"} if config.bad_pictures == "skip" else {}
     data = load(config.dataset, config.data_root, config.size, **options)
     config = config.model_copy(update={
-        "size": data.images.shape[1], "split": config.split or data.usual_split, "recipe": config.recipe or source.recipe,
-        "epochs": config.epochs or source.epochs, "learning_rate": config.learning_rate or source.learning_rate,
+        "size": data.images.shape[1], "split": config.split or data.usual_split,
+        "recipe": config.recipe or source.recipe, "epochs": config.epochs or source.epochs,
+        "learning_rate": config.learning_rate or source.learning_rate,
         "precision": resolve_precision(config.precision, resolve_device(config.device))})
     return data, data.split(config.split, seed=config.seed, fold=config.fold), config
 
@@ -240,15 +242,19 @@ def train(
     truth = data.labels[split.valid].cpu()
     with progress(config.epochs*len(split.train)) as bar, open(out/"history.jsonl", "a") as history:
         for epoch in range(1, config.epochs + 1):
-            loss = train_epoch(model, data, split.train, augment, optimizer, schedule, accelerator, config, order, bar.update)
+            loss = train_epoch(model, data, split.train, augment, optimizer, schedule, accelerator, config, order,
+                               bar.update)
             if not math.isfinite(loss):
-                raise RunError(f"the loss became {loss} in epoch {epoch}", do="Lower learning_rate; the best weights so far are kept.")
+                raise RunError(f"the loss became {loss} in epoch {epoch}",
+                               do="Lower learning_rate; the best weights so far are kept.")
             chance = predict(plain, data, split.valid)
             accuracy = (chance.argmax(1) == truth).float().mean().item()
-            row = dict(epoch=epoch, train_loss=loss, valid_loss=F.nll_loss(chance.clamp(1e-12).log(), truth).item(),
-                       valid_accuracy=accuracy, learning_rate=schedule.get_last_lr()[0], seconds=bar.format_dict["elapsed"])
+            valid_loss = F.nll_loss(chance.clamp(1e-12).log(), truth).item()
+            row = dict(epoch=epoch, train_loss=loss, valid_loss=valid_loss, valid_accuracy=accuracy,
+                       learning_rate=schedule.get_last_lr()[0], seconds=bar.format_dict["elapsed"])
             history.write(json.dumps(row) + "\n"); history.flush()
-            line(f"epoch {epoch:>3}/{config.epochs}  loss {loss:.4f}  valid loss {row['valid_loss']:.4f}  valid accuracy {accuracy:.2%}")
+            line(f"epoch {epoch:>3}/{config.epochs}  loss {loss:.4f}  "
+                 f"valid loss {valid_loss:.4f}  valid accuracy {accuracy:.2%}")
             if accuracy >= best:
                 best = accuracy
                 save_model(plain, out)
