@@ -1,6 +1,7 @@
 "Turns nbs/index.ipynb into README.md, without Quarto."
 import json
 import re
+from itertools import groupby
 from posixpath import normpath
 
 NOTE = "<!-- made from nbs/index.ipynb by `make sync`: edit the notebook, not this file -->"
@@ -27,6 +28,12 @@ def show(output):
                          "save it under nbs/images and write ![what it shows](images/name.png)")
     return fenced(data["text/plain"]) if data.get("text/plain") else None
 
+def joined(outputs):
+    "Outputs with what was printed in a row made one."
+    for kind, group in groupby(outputs, lambda o: o.get("name")):
+        group = list(group)
+        yield from [dict(group[0], text="".join(text(o["text"]) for o in group))] if kind else group
+
 def blocks(cell):
     "A cell's blocks of markdown: what its directives leave of source and outputs."
     lines = text(cell["source"]).strip().splitlines()
@@ -36,7 +43,7 @@ def blocks(cell):
     if cell["cell_type"] == "markdown": yield relink(body)
     else:
         if not directives & {"echo: false", "hide_input"}: yield fenced(body, "python")
-        if not directives & {"output: false", "hide_output"}: yield from filter(None, map(show, cell["outputs"]))
+        if not directives & {"output: false", "hide_output"}: yield from filter(None, map(show, joined(cell["outputs"])))
 
 def readme(notebook):
     "README.md's text from the notebook at path `notebook`."
