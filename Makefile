@@ -9,6 +9,9 @@ BIN = $(VENV)/bin
 export JUPYTER_PREFER_ENV_PATH = 1
 export JUPYTER_PATH := $(abspath $(VENV))/share/jupyter:$(JUPYTER_PATH)
 
+# Threads that wait for each other sleep instead of spinning: on a shared machine that makes training several times faster.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 # Notebooks run in nbs/, so the folder of real data needs its whole path.
 ifneq ($(SIGNS_DATA),)
 override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DATA=$(SIGNS_DATA) is no folder))
