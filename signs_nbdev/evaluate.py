@@ -25,7 +25,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix, multiclass_f1_score, multiclass_precision, multiclass_recall)
 
 from .core import DataError, RunError, read_json, write_json
-from .data import SignData, Split, show_images
+from .data import SignData, show_images
 from .models import SignModel, load_model
 from .train import TrainConfig, load_data, predict, start_run, train
 

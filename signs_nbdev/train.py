@@ -34,8 +34,8 @@ from .augment import RECIPES, Recipe, recipe as make_recipe
 from .core import (
     PRECISIONS, ConfigError, RunError, check_name, project_root, provenance, resolve_device, resolve_precision,
     seed_everything, write_json)
-from .data import SPLITS, SignData, Split, batches, show_images, show_split, to_float
-from .models import SignModel, create_model, load_model, save_model, summary
+from .data import SPLITS, SignData, Split, batches, to_float
+from .models import SignModel, create_model, load_model, save_model
 from .sources import SOURCES, load
 
 # %% ../nbs/04_train.ipynb #fe855dc4

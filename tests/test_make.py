@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from conftest import BIN, ROOT, run
+from conftest import ROOT, run
 
 CI = ROOT/".ci"
 KERNEL = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
