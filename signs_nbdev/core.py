@@ -7,7 +7,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 # %% auto #0
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PRECISIONS', 'PACKAGES', 'SignsError', 'DataError', 'ConfigError', 'RunError',
            'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'has_bf16', 'resolve_precision',
-           'atomic_path', 'write_json', 'read_json', 'data_root', 'project_root', 'provenance']
+           'one_thread', 'atomic_path', 'write_json', 'read_json', 'data_root', 'project_root', 'provenance']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -127,6 +127,15 @@ def resolve_precision(
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("precision 'fp16' needs an accelerator", got="device cpu", do='Use "bf16" or "fp32".')
     return name
+
+# %% ../nbs/00_core.ipynb #23aa9335
+@contextmanager
+def one_thread():
+    "Let torch compute in one thread, and then in as many as before"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
 
 # %% ../nbs/00_core.ipynb #29d5fe8a
 @contextmanager
