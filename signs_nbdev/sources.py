@@ -275,7 +275,8 @@ register(Source("asl_alphabet", "one signer's hand, 29 classes of the manual alp
 
 # %% ../nbs/01b_sources.ipynb #4409a8e8
 register(Source("hands", "hands drawn from a jointed skeleton, 29 classes of the manual alphabet, several signers",
-                "signs_nbdev.sessions:hands_data", 48, "hands", 12, 8e-3, 3, "Apache-2.0", "drawn by this project"))
+                "signs_nbdev.sessions:hands_data", 48, "hands", 12, 8e-3, 3, "Apache-2.0",
+                "drawn by this project"))
 
 # %% ../nbs/01b_sources.ipynb #1a9553c8
 class Catalogue(list):
