@@ -7,7 +7,8 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 # %% auto #0
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PRECISIONS', 'PACKAGES', 'SignsError', 'DataError', 'ConfigError', 'RunError',
            'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'has_bf16', 'resolve_precision',
-           'one_thread', 'atomic_path', 'write_json', 'read_json', 'data_root', 'project_root', 'provenance']
+           'one_thread', 'NotebookBar', 'progress', 'atomic_path', 'write_json', 'read_json', 'data_root',
+           'project_root', 'provenance']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -25,6 +26,9 @@ from typing import Any, Iterable, Iterator
 import numpy as np
 import pooch
 import torch
+from IPython import get_ipython
+from IPython.display import HTML, display
+from tqdm import tqdm
 
 # %% ../nbs/00_core.ipynb #7afd514d
 ASL_CLASSES = (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "del", "nothing", "space")
@@ -136,6 +140,28 @@ def one_thread():
     torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(threads)
+
+# %% ../nbs/00_core.ipynb #c4ee8168
+class NotebookBar(tqdm):
+    "tqdm's line in a notebook's output, redrawn in place, gone when closed"
+    handle = None
+    def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs, file=open(os.devnull, "w"), disable=False)
+    def display(self, msg=None, pos=None):
+        if self.handle is None: self.handle = display(HTML(""), display_id=True)
+        self.handle.update(HTML(f"<pre>{self}</pre>"))
+    def close(self):
+        super().close()
+        if self.handle is not None: self.handle.update(HTML(""))
+
+def progress(
+    total: int,               # How many things there are to do
+    what: str | None = None,  # What is done, such as "decoding"
+    unit: str = " pictures",  # What is counted; "B" for bytes
+) -> tqdm: # To be updated with the number done
+    "A bar for where we are: notebook, terminal or log"
+    in_notebook = getattr(get_ipython(), "kernel", None) is not None
+    return (NotebookBar if in_notebook else tqdm)(total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=1,
+                                                  **({} if in_notebook else {"disable": None}))
 
 # %% ../nbs/00_core.ipynb #29d5fe8a
 @contextmanager
