@@ -10,9 +10,9 @@ from PIL import Image
 
 from conftest import BIN, ROOT, run
 from signs_nbdev.core import ASL_CLASSES, RunError
-from signs_nbdev.data import frame_gap
 from signs_nbdev.evaluate import cross_validate, evaluate, evaluate_run, read_history, read_run
 from signs_nbdev.evaluate import run as run_training
+from signs_nbdev.leaks import leak_report
 from signs_nbdev.models import load_model
 from signs_nbdev.sources import load
 from signs_nbdev.train import TrainConfig
@@ -144,6 +144,7 @@ def test_random_split_of_real_frames_leaks_and_block_does_not(signs_data, tmp_pa
         accuracy[split] = run_training(TrainConfig(**given))[1].accuracy
     assert accuracy["random"] > 0.9 and accuracy["block"] < 0.5
     data = load("asl_alphabet", size=28)
-    assert frame_gap(data, data.split("block")).isinf().all()
+    assert leak_report(data, data.split("random")).share > 0.99
+    assert leak_report(data, data.split("block")).share < 0.01
     desk = load("folder", signs_data/"asl_external/desk", 28, classes=ASL_CLASSES)
     assert evaluate(load_model(tmp_path/"random"), desk).accuracy < 0.5
