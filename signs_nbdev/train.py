@@ -6,7 +6,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/train.html.md"""
 
 # %% auto #0
 __all__ = ['MAX_NORM', 'TrainConfig', 'config_from', 'load_data', 'start_weights', 'make_optimizer', 'train_epoch', 'predict',
-           'claim_folder', 'start_run', 'NotebookBar', 'progress', 'make_accelerator', 'train']
+           'claim_folder', 'start_run', 'make_accelerator', 'train']
 
 # %% ../nbs/04_train.ipynb #70fd78d8
 import json
@@ -20,19 +20,16 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from IPython import get_ipython
-from IPython.display import HTML, display
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from timm import list_models
 from timm.optim import create_optimizer_v2
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-from tqdm import tqdm
 
 from .augment import RECIPES, Recipe, recipe as make_recipe
 from .core import (
-    PRECISIONS, ConfigError, RunError, check_name, project_root, provenance, read_json, resolve_device,
+    PRECISIONS, ConfigError, RunError, check_name, progress, project_root, provenance, read_json, resolve_device,
     resolve_precision, seed_everything, write_json)
 from .data import SPLITS, SignData, Split, batches, to_float
 from .models import SignModel, create_model, load_model, save_model
@@ -220,25 +217,6 @@ def start_run(
         "split": {"kind": split.kind, "hash": split.hash, "leaky": split.leaky}})
     return out
 
-# %% ../nbs/04_train.ipynb #e7f151af
-class NotebookBar(tqdm):
-    "tqdm's line in a notebook's output, redrawn in place, gone when closed"
-    def __init__(self, *args, **kwargs):
-        self.handle = display(HTML(""), display_id=True)
-        super().__init__(*args, **kwargs, file=open(os.devnull, "w"), disable=False)
-    def display(self, msg=None, pos=None): self.handle.update(HTML(f"<pre>{self}</pre>"))
-    def close(self):
-        super().close()
-        self.handle.update(HTML(""))
-
-def progress(
-    total: int, # Pictures in the whole training
-) -> tqdm: # To be updated with the pictures done
-    "A bar for where we are: notebook, terminal or log"
-    in_notebook = getattr(get_ipython(), "kernel", None) is not None
-    return (NotebookBar if in_notebook else tqdm)(total=total, unit=" pictures", unit_scale=True, leave=False,
-                                                  **({} if in_notebook else {"disable": None}))
-
 # %% ../nbs/04_train.ipynb #01bba0cc
 def make_accelerator(
     config: TrainConfig, # Device and precision
@@ -266,7 +244,7 @@ def train(
     model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     data, plain, best = data.to(accelerator.device), accelerator.unwrap_model(model), 0.0
     truth = data.labels[split.valid].cpu()
-    with progress(config.epochs*len(split.train)) as bar, open(out/"history.jsonl", "a") as history:
+    with progress(config.epochs*len(split.train), "training") as bar, open(out/"history.jsonl", "a") as history:
         for epoch in range(1, config.epochs + 1):
             loss = train_epoch(model, data, split.train, augment, optimizer, schedule, accelerator, config, order,
                                bar.update)
