@@ -18,7 +18,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test sync notebooks docs quarto
+.PHONY: help train test bench sync notebooks docs quarto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ test: $(VENV)/.installed ## check that all is in step, run every notebook, then 
 	$(BIN)/python .ci/sync.py --check
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test $(if $(SIGNS_DATA),--flags realdata)
 	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.installed ## measure against a peer: make bench NAME=data (or prepare, cache, ...), see benchmarks/
+	@test -f "benchmarks/$(NAME).py" || { echo "NAME=$(NAME): wanted one of $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 sync: $(VENV)/.installed ## clean the notebooks, write signs_nbdev/ and README.md from them
 	$(BIN)/python .ci/sync.py
