@@ -18,7 +18,7 @@ import time
 import zipfile
 import zlib
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import BinaryIO, Callable, Iterator
 
 import pooch
@@ -103,8 +103,8 @@ def fetch(
     path: str | Path,             # Where it shall lie
     checksum: str | None = None,  # "sha256:..." or "git:..."; None believes the server
     timeout: float = 30,          # Silence after which a connection is given up, seconds
-    retries: int = 5,             # Attempts in a row that may bring nothing
-    wait: float = 1,              # Pause after the first of them, seconds; it doubles each time
+    retries: int = 4,             # Failed attempts in a row after which it gives up, beyond the first
+    wait: float = 0.5,            # Pause after the first of them, seconds; it doubles each time
 ) -> Path: # `path`
     "Download a file unless it is there; go on where an earlier attempt was broken off"
     path = Path(path)
@@ -147,8 +147,8 @@ def safe_name(
     name: str, # A member's name
 ) -> str: # The same
     "An error if a name leads out of the folder that it is put into"
-    path = PureWindowsPath(name)  # takes both / and \ for what they may mean
-    if not path.parts or path.anchor or ".." in path.parts or "\0" in name:
+    parts = name.replace("\\", "/").split("/")  # both may separate folders
+    if not name.strip("./") or not parts[0] or name[1:2] == ":" or ".." in parts or "\0" in name:
         raise DataError(f"the name {name!r} leads out of the folder")
     return name
 
