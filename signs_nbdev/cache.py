@@ -34,7 +34,7 @@ def make_rows(
     start: int,                       # First row
     stop: int,                        # One beyond the last
     shape: tuple[int, ...],           # Shape of a row
-    workers: int | None = None,       # Threads; as many as Python finds right if None
+    workers: int | None = None,       # Threads; one for each core if None
     what: str = "decoding",           # What is done, for the progress bar
 ) -> Iterator[tuple[np.ndarray, dict[int, str]]]: # Yields `(M, *shape)` uint8, and what is wrong with which row
     "Make rows, piece by piece"
@@ -42,7 +42,7 @@ def make_rows(
         try: return np.asarray(row(i), np.uint8).reshape(shape)
         except (DataError, OSError) as e: return e
     step = min(1024, max(1, PIECE//math.prod(shape)))
-    with one_thread(), ThreadPoolExecutor(workers) as pool, progress(stop - start, what) as bar:
+    with one_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress(stop - start, what) as bar:
         for first in range(start, stop, step):
             made = list(pool.map(make, range(first, min(first + step, stop))))
             faults = {first + j: str(o) for j, o in enumerate(made) if isinstance(o, Exception)}
@@ -113,7 +113,7 @@ def cached_array(
     shape: tuple[int, ...],           # Shape of a row
     row: Callable[[int], np.ndarray], # Makes row `i`, uint8; raises `DataError` where its source is damaged
     recipe: str,                      # What made the rows: size, rules, version
-    workers: int | None = None,       # Threads; as many as Python finds right if None
+    workers: int | None = None,       # Threads; one for each core if None
     keep: bool | None = None,         # Keep it on disk; None: from 2,000 rows on
 ) -> tuple[Tensor, dict[int, str]]: # `(N, *shape)` uint8, and what is wrong with which row (it is zero)
     "Rows that are made once, and again only when their source changes"
@@ -156,7 +156,8 @@ def _build(rows: Rows, row: Callable[[int], np.ndarray], workers: int | None, na
         print(f"{name} has changed: {sum(key not in good for key in rows.keys):,} of {stop:,} pictures are new.")
     with atomic_path(rows.key_file) as part: part.write_text("\n".join(rows.keys))
     take = lambda i: old[good[rows.keys[i]]] if rows.keys[i] in good else row(i)
-    for made, faults in make_rows(take, start, stop, rows.shape[1:], workers, f"decoding {name}"): rows.append(made, faults)
+    for made, faults in make_rows(take, start, stop, rows.shape[1:], workers, f"decoding {name}"):
+        rows.append(made, faults)
     for file in {*rows.array.parent.iterdir()} - {rows.array, rows.manifest, rows.key_file, rows.array.parent/"lock"}:
         file.unlink()
 
