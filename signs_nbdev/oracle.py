@@ -59,7 +59,8 @@ def _may_write(folder: Path) -> bool:
 
 def _places(root: str | Path | None, names: list[str]) -> list[Path]:
     "Where to look, and in the same order where to download to"
-    if root is not None and not Path(root).is_dir(): find_data(root, "oracle_mnist")  # says what is wrong
+    if root is not None and not Path(root).is_dir():
+        raise DataError("no folder for oracle_mnist", got=root, wanted="a folder that is there, to read or to fill")
     base = data_root() if root is None else Path(root)
     own = base if base.name == "oracle_mnist" or any((base/o).is_file() for o in names) else base/"oracle_mnist"
     cache = Path(pooch.os_cache("signs_nbdev"))/"oracle_mnist"
@@ -87,7 +88,7 @@ def _read_part(found: dict[str, Path], part: str) -> tuple[np.ndarray, np.ndarra
     images = read_idx(found[f"{part}-images-idx3-ubyte.gz"], 3)
     labels = read_idx(found[f"{part}-labels-idx1-ubyte.gz"], 1)
     if len(images) != len(labels):
-        raise DataError(f"the {part} files of Oracle-MNIST do not fit", got=f"{len(images)} images, {len(labels)} labels")
+        raise DataError(f"the {part} files do not fit", got=f"{len(images)} images, {len(labels)} labels")
     return images, labels
 
 def oracle_mnist(
@@ -104,7 +105,8 @@ def oracle_mnist(
              for o in missing]
     if not parts: raise DataError("no part of Oracle-MNIST is whole", do=" ".join(notes))
     if len(parts) == 1:
-        notes += [f"Until then, 5-fold cross-validation on the {parts[0]} images is at hand: split 'kfold', fold 0 to 4."]
+        notes += [f"Until then, 5-fold cross-validation on the {parts[0]} images is at hand: "
+                  "split 'kfold', fold 0 to 4."]
     loaded = {o: _read_part(found, o) for o in parts}
     images, labels = (np.concatenate(o) for o in zip(*loaded.values()))
     part = torch.cat([torch.full((len(y),), int(o == "t10k")) for o, (_, y) in loaded.items()])

@@ -26,7 +26,7 @@ import torch
 from .cache import cached_array
 from .core import ASL_CLASSES, ConfigError, DataError, check_name, data_root
 from .data import SignData
-from .download import UNREADABLE, safe_name
+from .download import UNREADABLE, reason, safe_name
 from .prepare import CHOICES, VERSION, prepare, prepare_rules
 
 # %% ../nbs/01b_sources.ipynb #90d72faa
@@ -104,8 +104,8 @@ class Pictures:
     def names(self) -> list[str]: # Below the root, with `/`; numbers in names count as numbers
         "All pictures"
         folders = defaultdict(list)
-        for o in self.stamps: folders[o.rpartition("/")[0]].append(o)
-        return [o for base in sorted(folders, key=natural) for o in sorted(folders[base], key=lambda o: natural(o[len(base):]))]
+        for base, slash, name in (o.rpartition("/") for o in self.stamps): folders[base + slash].append(name)
+        return [base + o for base in sorted(folders, key=natural) for o in sorted(folders[base], key=natural)]
 
     def read(self, name: str) -> bytes: # The file's content
         "Read a picture's file; any number of threads may"
@@ -191,7 +191,7 @@ def tell(
     "What names tell by a pattern; an error shows the names that do not match"
     try: regex = re.compile(pattern)
     except re.error as e: raise ConfigError(f"pattern {pattern!r}", got=e, wanted="a regular expression") from None
-    if not regex.groupindex: raise ConfigError(f"pattern {pattern!r}", wanted="a part named (?P<group>...) or (?P<frame>...)")
+    if not regex.groupindex: raise ConfigError(f"pattern {pattern!r}", wanted="a part such as (?P<frame>...)")
     for o in regex.groupindex: check_name("part of the pattern", o, ("group", "frame", "class"))
     found = [o and o.groupdict() for o in (regex.search(name.rpartition(".")[0]) for name in names)]
     lost = [name for name, o in zip(names, found)
@@ -249,7 +249,7 @@ def folder(
     named = told.get("class") or [o for _, o in placed]
     keep = [i for i, (part, _) in enumerate(placed) if named[i] and part in ("train", "test", None)]
     keep.sort(key=lambda i: placed[i][0] == "test")
-    if not keep: raise DataError(f"{root} has no class folders", wanted="one folder for each class, with pictures in it")
+    if not keep: raise DataError(f"{root} has no class folders", wanted="a folder for each class, with pictures in it")
     found = {named[i] for i in keep}
     if "class" not in told:
         for o in sorted(pictures.folders):
@@ -302,9 +302,9 @@ def from_kaggle() -> Path: # The folder in kagglehub's own cache
                         do=f"pip install 'signs_nbdev[kaggle]'. {by_hand}") from None
     try: return Path(kagglehub.dataset_download("grassknoted/asl-alphabet/versions/1"))
     except Exception as e:  # kagglehub's own, requests' and the disk's
-        raise DataError("Kaggle did not send asl_alphabet", got=f"{type(e).__name__}: {e}",
-                        do="It needs a connection and an account: make a token on https://www.kaggle.com/settings/api and "
-                           f"put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN. {by_hand}") from None
+        raise DataError("Kaggle did not send asl_alphabet", got=reason(e),
+                        do="It needs a connection and an account: make a token on https://www.kaggle.com/settings/api "
+                           f"and put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN. {by_hand}") from None
 
 # %% ../nbs/01b_sources.ipynb #4622663b
 ASL_CLIPS = {"frames 1-1000": 1000, "frames 1001-2000": 2000, "frames 2001-2500": 2500, "frames 2501-3000": 3000}
@@ -317,10 +317,11 @@ def asl_alphabet(
     cache: bool = True,             # Keep what was decoded for the next time
 ) -> SignData: # Pictures `(N, size, size, 3)` with clip and frame
     "Load the ASL Alphabet; groups are the recording's clips"
-    try: pictures = pictures_in(find_data(root, "asl_alphabet", ("archive*.zip", "asl?alphabet*.zip")))
+    try: place = find_data(root, "asl_alphabet", ("archive*.zip", "asl?alphabet*.zip"))
     except DataError:
         if not download: raise
-        pictures = pictures_in(from_kaggle())
+        place = None
+    pictures = pictures_in(place or from_kaggle())
     test = [o for o in pictures.names if "asl_alphabet_test/" in o]
     train = [o for o in pictures.names if "asl_alphabet_test/" not in o]
     told = tell(train, r"^(?:.*/)?(?P<class>[^/]+)/[^/\d]*(?P<frame>\d+)$")
@@ -332,8 +333,8 @@ def asl_alphabet(
         raise DataError(f"{pictures.root}: frame number", got=int(frames.max()), wanted="at most 3000")
     part = torch.tensor([0]*len(train) + [1]*len(test))
     return from_pictures(pictures, train + test, [number[o] for o in named], size, bad=bad, cache=cache,
-                         classes=ASL_CLASSES, name="asl_alphabet", frames=frames, groups=groups,
-                         group_names=tuple(ASL_CLIPS), train_groups=tuple(ASL_CLIPS)[:2], part=part, usual_split="block")
+                         classes=ASL_CLASSES, name="asl_alphabet", frames=frames, groups=groups, part=part,
+                         group_names=tuple(ASL_CLIPS), train_groups=tuple(ASL_CLIPS)[:2], usual_split="block")
 
 register(Source(
     name="asl_alphabet", about="one signer's hand, the manual alphabet in four clips of a film", loader=asl_alphabet,
@@ -342,13 +343,13 @@ register(Source(
     citation="Nagaraj, A. (2018). ASL Alphabet. Kaggle. https://doi.org/10.34740/KAGGLE/DSV/29550"))
 
 # %% ../nbs/01b_sources.ipynb #35fa71bd
-ORACLE_PAPER = ("Wang, M. & Deng, W. (2024). A dataset of oracle characters for benchmarking machine learning algorithms. "
-                "Scientific Data 11, 87. https://doi.org/10.1038/s41597-024-02933-w")
+ORACLE_PAPER = ("Wang, M. & Deng, W. (2024). A dataset of oracle characters for benchmarking machine learning "
+                "algorithms. Scientific Data 11, 87. https://doi.org/10.1038/s41597-024-02933-w")
 
 register(Source(
-    name="oracle_mnist", about="characters carved into oracle bones, scanned and normalised", pictures=30_222, classes=10,
+    name="oracle_mnist", about="characters carved into oracle bones, scanned and normalised",
     loader="signs_nbdev.oracle:oracle_mnist", size=28, recipe="bones", epochs=30, learning_rate=4e-3, channels=1,
-    pixels="28x28", download="14 MB, at once", licence="Apache-2.0", citation=ORACLE_PAPER,
+    pictures=30_222, classes=10, pixels="28x28", download="14 MB, at once", licence="Apache-2.0", citation=ORACLE_PAPER,
     url="https://github.com/wm-bupt/oracle-mnist"))
 
 register(Source(

@@ -126,7 +126,7 @@ def test_without_a_connection(tmp_path):
         s.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{s.getsockname()[1]}/f"
     with pytest.raises(DataError, match="ConnectionRefusedError"): fetch(url, tmp_path/"f", SHA, **QUICK)
-    with pytest.raises(DataError, match="cannot be downloaded"): fetch("http://no.such.invalid/f", tmp_path/"f", **QUICK)
+    with pytest.raises(DataError, match="cannot be down"): fetch("http://no.such.invalid/f", tmp_path/"f", **QUICK)
 
 def test_what_is_there_is_not_replaced(server, tmp_path):
     (tmp_path/"f").write_bytes(b"mine")
@@ -194,8 +194,8 @@ PLAIN, GOOD = tarfile.REGTYPE, ("a", b"pixels", tarfile.REGTYPE)
 def test_an_archive_comes_out_as_it_went_in(tmp_path, form):
     rng = random.Random(0)
     for n in (0, 1, 20):
-        files = {f"{'/'.join(rng.choices('xyz', k=rng.randrange(3)) + [f'{i}.bmp'])}": rng.randbytes(rng.randrange(5000))
-                 for i in range(n)}
+        names = ["/".join([*rng.choices("xyz", k=rng.randrange(3)), f"{i}.bmp"]) for i in range(n)]
+        files = {o: rng.randbytes(rng.randrange(5000)) for o in names}
         archive = WRITERS[form](tmp_path/f"{n}.{form}", [(k, v, PLAIN) for k, v in files.items()])
         out = extract(archive, tmp_path/f"out{n}")
         assert {o.relative_to(out).as_posix(): o.read_bytes() for o in out.rglob("*") if o.is_file()} == files
