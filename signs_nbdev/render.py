@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .core import ASL_CLASSES, ConfigError, check_name
-from .hands import hand_bones, pose
+from .hands import hand_bones, pose, rotation
 
 # %% ../nbs/01d_render.ipynb #163da92b
 ARM, MELTING = 2, (1, 10)  # bones of the forearm; bones that melt into those before them
@@ -67,8 +67,10 @@ class Scene:
     skin: Tensor       # Colour of the skin, `(N, 3)` sRGB in [0, 1]
     sleeve: Tensor     # Colour of the sleeve, `(N, 3)` sRGB in [0, 1]
     cuff: Tensor       # Share of the forearm that is bare, `(N,)`; 1 is no sleeve
-    light: Tensor      # Where the light comes from, `(N, 3)`, of length 1
+    light: Tensor      # Where the lamp's light comes from, `(N, 3)`, of length 1; from behind where z < 0
     ambient: Tensor    # Share of light from everywhere, `(N,)`
+    power: Tensor      # All light on the hand, `(N,)`; 1 shows skin as it is
+    view: Tensor       # How the camera sees arm and hand: `spi`, `tur`, `nod`, `(N, 3)` degrees; 0 from the front
     at: Tensor         # The middle of the hand, `(N, 2)` in [-1, 1], x to the right, y up
     scale: Tensor      # 100 mm as a share of the picture's edge, `(N,)`
     background: Tensor # The room, `(N, 3, S, S)` sRGB in [0, 1]
@@ -85,6 +87,7 @@ def project(
 ) -> tuple[Tensor, Tensor, Tensor]: # The same in pixels, y down
     "Place bones in the picture"
     points = torch.stack([start, end], 2)  # (N, B, 2, 3)
+    points = (points.flatten(1, 2) @ rotation(scene.view).transpose(1, 2)).view_as(points)
     hand = points[:, ARM:].flatten(1, 2)
     points = points - ((hand.amin(1) + hand.amax(1))/2)[:, None, None]
     near = scene.scale.view(-1, 1, 1, 1)*size/(1 - points[..., 2:]/9)
@@ -127,6 +130,7 @@ def skin_colour(
     bone: Tensor,   # `(N, S, S)` int64
     start: Tensor,  # From, `(N, B, 3)` pixels
     end: Tensor,    # To, `(N, B, 3)` pixels
+    facing: Tensor, # Which way the skin faces, `(N, 3, S, S)`
     scene: Scene,   # N scenes
 ) -> Tensor: # `(N, 3, S, S)` linear RGB in [0, 1]
     "The colour of skin and sleeve, before any light falls on them"
@@ -134,22 +138,27 @@ def skin_colour(
     way = end - start
     length = way.norm(dim=2).clamp(min=1e-3)
     pick = lambda v: v.expand(n, -1).gather(1, bone.flatten(1)).view(n, size, size)
-    ex, ey, ez = (way/length[..., None]).unbind(2)
+    ways = way/length[..., None]
+    ex, ey, ez = ways.unbind(2)
     offset = (start*way).sum(2)/length
     along = line*pick(ex) + line[:, None]*pick(ey) + height*pick(ez) - pick(offset)
     share = along/pick(length)
     tip = pick(_TIP)*share.clamp(0, 1)
     crease = pick(_CREASE)*torch.exp(-(along/(0.022*size*scene.scale.view(n, 1, 1)))**2)
+    before = ways.roll(1, 1)
+    back = (before - (before*ways).sum(2, True)*ways)*_TIP[:, None]  # as long as the sine of the last joint's bend
+    nail = pick(back[..., 0])*facing[:, 0] - pick(back[..., 1])*facing[:, 1] + pick(back[..., 2])*facing[:, 2]
+    nail = ((nail > 0.5) & ((share - 0.7).abs() < 0.4)).float()
     skin = scene.skin.view(n, 3, 1, 1)**2.2
     colour = skin*(1 + tip[:, None]*_rgb(.06, -.12, -.14))*(1 - crease[:, None]*_rgb(.2, .3, .3))
+    colour = colour*(1 + nail[:, None]*_rgb(.15, .2, .25)) + 0.03*nail[:, None]
     dressed = (bone < ARM) & (share > scene.cuff.view(n, 1, 1))
     return torch.where(dressed[:, None], scene.sleeve.view(n, 3, 1, 1)**2.2, colour)
 
 def draw_hands(
-    poses: Tensor,               # `(N, 21)` degrees, as `pose` gives them
-    scene: Scene,                # N scenes
-    hand: Tensor | None = None,  # Which pictures have a hand at all, `(N,)` bool; all if None
-    finer: float = 1.5,          # Draw so many times larger, then scale down
+    poses: Tensor,       # `(N, 21)` degrees, as `pose` gives them
+    scene: Scene,        # N scenes
+    finer: float = 1.5,  # Draw so many times larger, then scale down
 ) -> Tensor: # Pictures, `(N, 3, S, S)` float in [0, 1], S from the background
     "Draw hands into their rooms"
     n, size = len(poses), scene.background.shape[-1]
@@ -158,18 +167,18 @@ def draw_hands(
     start, end, radii = project(*hand_bones(poses, scene.length, scene.width), scene, large)
     height, bone = highest_skin(start, end, radii, 0.25*scale, large)
     cover = (bone >= 0)[:, None].float()
-    if hand is not None: cover = cover*hand.view(n, 1, 1, 1)
     height, bone = height.maximum(-0.8*scale.view(n, 1, 1)), bone.clamp(min=0)
     facing, open_ = normals(height), openness(height, scale)[:, None]
     glance = F.normalize(scene.light + torch.tensor([0., 0., 1.]), dim=1)
     lit, shine = ((facing*o.view(n, 3, 1, 1)).sum(1, keepdim=True) for o in (scene.light, glance))
     around, ambient = _rgb(.42, .26, .20), scene.ambient.view(n, 1, 1, 1)
     light = ambient*open_ + (1 - ambient)*1.25*((lit + around)/(1 + around)).clamp(min=0)*open_.sqrt()
-    colour = skin_colour(height, bone, start, end, scene)*light + 0.1*(1 - ambient)*open_*shine.clamp(min=0)**24
+    colour = skin_colour(height, bone, start, end, facing, scene)*light + 0.1*(1 - ambient)*open_*shine.clamp(min=0)**24
+    colour = (colour*scene.power.view(n, 1, 1, 1)).clamp(0, 1)
     layer = F.interpolate(torch.cat([colour*cover, cover], 1), (size, size), mode="bilinear", antialias=True)
     return (scene.background**2.2*(1 - layer[:, 3:]) + layer[:, :3]).clamp(0, 1)**(1/2.2)
 
-# %% ../nbs/01d_render.ipynb #062a9f20
+# %% ../nbs/01d_render.ipynb #f46a95d6
 def studio(
     n: int,           # Pictures
     size: int = 128,  # Edge, pixels
@@ -177,9 +186,10 @@ def studio(
     "A plain scene in which every pose is easy to see"
     rows = lambda *v: torch.tensor(v, dtype=torch.float32).expand(n, len(v))
     number = lambda v: torch.full((n,), float(v))
-    return Scene(number(1), number(1), rows(0.88, 0.67, 0.55), rows(0.25, 0.33, 0.5), number(0.3),
-                 F.normalize(rows(-0.55, 0.6, 0.75), dim=1), number(0.3), rows(0, 0), number(0.42),
-                 torch.full((n, 3, size, size), 0.82))
+    return Scene(length=number(1), width=number(1), skin=rows(0.88, 0.67, 0.55), sleeve=rows(0.25, 0.33, 0.5),
+                 cuff=number(0.3), light=F.normalize(rows(-0.55, 0.6, 0.75), dim=1), ambient=number(0.3),
+                 power=number(1), view=rows(0, 0, 0), at=rows(0, 0), scale=number(0.42),
+                 background=torch.full((n, 3, size, size), 0.82))
 
 # %% ../nbs/01d_render.ipynb #1484edb7
 def spell(
