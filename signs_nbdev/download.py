@@ -54,7 +54,7 @@ def _receive(url: str, part: Path, timeout: float):
     "Ask for what `part` lacks and append it; begin anew where the server cannot go on or its file has changed"
     note = part.with_suffix(".json")
     try: total, tag = read_json(note).values()
-    except DataError: total, tag = None, None
+    except (ValueError, AttributeError): total, tag = None, None  # no note, or none of ours
     have = _size(part) if tag else 0
     if have and have == total: return
     rest = {"Range": f"bytes={have}-", "If-Range": tag} if have else {}

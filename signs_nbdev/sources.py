@@ -147,7 +147,9 @@ def pictures_in(
     if not root.exists(): raise DataError(f"{root} is not there", wanted="a folder or a zip")
     if root.is_dir(): pictures = Pictures(root)
     elif zipfile.is_zipfile(root): pictures = ZippedPictures(root)
-    else: raise DataError(f"{root} is neither a folder nor a whole zip", do="Is its download complete?")
+    else:
+        raise DataError(f"{root} is neither a folder nor a whole zip",
+                        do="Is its download complete? A tar is unpacked by signs_nbdev.download.extract.")
     if not pictures.stamps: raise DataError(f"{root}: no pictures", wanted=f"files ending in {', '.join(SUFFIXES)}")
     return pictures
 
@@ -361,6 +363,7 @@ register(Source(
 # %% ../nbs/01b_sources.ipynb #1a9553c8
 class Catalogue(list):
     "The known sources, shown as a table"
+    def __repr__(self) -> str: return "\n".join(f"{s.name}: {s.about}" for s in self)
     def _repr_markdown_(self) -> str:
         show = lambda o: "-" if o is None else f"{o:,}"
         rows = [f"| `{s.name}` | {s.about} | {show(s.pictures)} | {show(s.classes)} | {s.pixels} | {s.size}x{s.size}, "
