@@ -69,7 +69,7 @@ def _is_dark(image: Image.Image) -> bool:
 # %% ../nbs/01a_prepare.ipynb #d33bfc99
 VERSION = 1  # names the conversion in caches; to be raised when the same rules give other pixels
 CHOICES = {
-    "negation": ("otsu", "border", "never", "always"),                        # who says that the ground is bright
+    "negation": ("border", "otsu", "never", "always"),                        # who says that the ground is bright
     "interpolation": ("bicubic", "bilinear", "lanczos", "box", "nearest"),    # kernel of the resampling
     "rounding": ("half_even", "half_up", "floor", "ceil"),                    # of the short edge's new length
     "odd_pad": ("far", "near"),                                               # far: below and right
@@ -87,7 +87,7 @@ class PhotoRules:
 class ScanRules(PhotoRules):
     "How a scan becomes a glyph"
     interpolation: str = "bicubic" # As in the paper
-    negation: str = "otsu"         # The paper gives no rule; see below
+    negation: str = "border"       # The paper gives no rule; this one agrees with its images, see below
     rounding: str = "half_even"    # Gives both sizes of the paper's figure
     odd_pad: str = "far"           # Where an odd number of pixels is to be added
 
@@ -119,8 +119,8 @@ def _histogram(grey: Tensor) -> Tensor:
 
 # %% ../nbs/01a_prepare.ipynb #2458aa9e
 def bright_on_dark(
-    grey: Tensor,           # `(H, W)` float32, whole levels in [0, 255]
-    negation: str = "otsu", # "otsu", "border", "never" or "always"
+    grey: Tensor,             # `(H, W)` float32, whole levels in [0, 255]
+    negation: str = "border", # "border", "otsu", "never" or "always"
 ) -> Tensor: # `(H, W)` float32, negated if its ground is bright
     "Negate where more than half of the pixels, or of those at the border, lie above Otsu's threshold"
     if negation in ("never", "always"): return 255 - grey if negation == "always" else grey
@@ -256,7 +256,7 @@ PREPARATIONS = {"photo": PhotoRules, "scan": ScanRules}
 
 def prepare_rules(
     kind: str = "photo", # "photo" (square crop) or "scan" (bright glyph on black)
-    **rules: str,        # Rules that differ from the defaults, such as `negation="border"`
+    **rules: str,        # Rules that differ from the defaults, such as `negation="otsu"`
 ) -> PhotoRules: # The rules; a `ScanRules` for a scan
     "The rules of a kind of picture; an unknown rule or value is an error"
     known = PREPARATIONS[check_name("preparation", kind, PREPARATIONS)]
@@ -269,7 +269,7 @@ def prepare(
     size: int = 64,                           # Edge of the result, pixels
     channels: int = 3,                        # 1 or 3; a scan has 1
     name: str | None = None,                  # What to call the picture in errors; the path if None
-    **rules: str,                             # Rules that differ from the defaults, such as `negation="border"`
+    **rules: str,                             # Rules that differ from the defaults, such as `negation="otsu"`
 ) -> np.ndarray: # `(size, size, channels)` uint8
     "From a picture of any size and mode to model input"
     chosen = prepare_rules(kind, **rules)
