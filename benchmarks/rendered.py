@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from signs_nbdev.core import ASL_CLASSES, data_root
@@ -28,10 +27,12 @@ ROOT = Path(__file__).parents[1]
 RUNS = ROOT/"runs/results"
 KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
 LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
-WIDE = dict(sessions=320, frames=2, variety=0.8)  # more people and rooms, fewer frames of each
 
-register(replace(SOURCES["hands"], name="hands_wide", loader=partial(hands_data, **WIDE)))
+def hands_wide(root: None = None, size: int = 48):
+    "Many people and rooms, two frames of each: too few to cut a film, so they count as stills"
+    return replace(hands_data(size=size, sessions=320, frames=2, variety=0.8), name="hands_wide", frames=None)
 
+register(replace(SOURCES["hands"], name="hands_wide", loader=hands_wide))
 
 def rendered(folder: Path, seed: int):
     "Train on rendered hands, then judge on photographs"
