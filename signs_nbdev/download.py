@@ -50,23 +50,29 @@ def hash_as(
 # %% ../nbs/00b_download.ipynb #276e5bc8
 def _size(path: Path) -> int: return path.stat().st_size if path.is_file() else 0
 
+def _noted(part: Path) -> tuple[int | None, str | None]:
+    "Length and tag of the file that the part is of, as far as they are known"
+    try: note = read_json(part.with_suffix(".json"))
+    except DataError: note = {}
+    return note.get("total"), note.get("tag")
+
 def _receive(url: str, part: Path, timeout: float):
     "Ask for what `part` lacks and append it; begin anew where the server cannot go on or its file has changed"
-    note = part.with_suffix(".json")
-    try: total, tag = read_json(note).values()
-    except (ValueError, AttributeError): total, tag = None, None  # no note, or none of ours
+    total, tag = _noted(part)
     have = _size(part) if tag else 0
     if have and have == total: return
     rest = {"Range": f"bytes={have}-", "If-Range": tag} if have else {}
     with requests.get(url, headers={"Accept-Encoding": "identity"} | rest, stream=True, timeout=timeout) as answer:
         is_rest, sent = answer.status_code == 206, answer.headers
-        if answer.status_code == 416 or is_rest and sent.get("Content-Range") != f"bytes {have}-{total - 1}/{total}":
-            part.unlink()
+        as_asked = have and sent.get("Content-Range") == f"bytes {have}-{total - 1}/{total}"
+        if answer.status_code == 416 or is_rest and not as_asked:
+            part.unlink(missing_ok=True)
             raise RequestException("the file has changed on the server")
         answer.raise_for_status()
         if not is_rest:
             have, total = 0, int(sent.get("Content-Length", 0)) or None
-            write_json(note, {"total": total, "tag": total and (sent.get("ETag") or sent.get("Last-Modified"))})
+            tag = total and (sent.get("ETag") or sent.get("Last-Modified"))
+            write_json(part.with_suffix(".json"), {"total": total, "tag": tag})
         with open(part, "ab" if is_rest else "wb") as file, progress(total, part.stem[1:], "B") as bar:
             bar.update(have)
             for piece in answer.raw.stream(2**16, decode_content=False):  # a .gz shall stay one
@@ -95,7 +101,7 @@ def _receive_all(url: str, part: Path, timeout: float, retries: int, wait: float
             failed = 1 if _size(part) > furthest else failed + 1
             furthest = max(furthest, _size(part))
             if _is_final(e) or failed > retries:
-                kept = f" of which {_size(part):,} bytes are kept for the next try" if _size(part) else ""
+                kept = f" ({_size(part):,} bytes are kept for the next try)" if _size(part) else ""
                 raise DataError(f"{url} cannot be downloaded{kept}", got=reason(e)) from None
             time.sleep(min(60, wait*2**(failed - 1)))
 
@@ -110,7 +116,7 @@ def fetch(
 ) -> Path: # `path`
     "Download a file unless it is there; go on where an earlier attempt was broken off"
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part, by_hand = path.with_name(f".{path.name}.part"), f"To do it by hand, save {url} as {path}."
 
     def download(url: str, output: str, _):  # called by pooch
         kept = _size(part)
@@ -130,9 +136,11 @@ def fetch(
             if not path.is_file():
                 pooch.get_logger().setLevel("WARNING")  # its lines would cross the progress bar
                 pooch.retrieve(url, None, path.name, path.parent, downloader=download)
-    except (DataError, OSError) as e:
-        what = str(e) if isinstance(e, DataError) else f"{path} cannot be written: {e}"
-        raise DataError(what, do=f"To do it by hand, save {url} as {path}.") from None
+    except DataError as e: raise DataError(str(e), do=by_hand) from None
+    except OSError as e:
+        total, _ = _noted(part)
+        wanted = total and f"{total:,} bytes there"
+        raise DataError(f"{path} cannot be written", got=e, wanted=wanted, do=by_hand) from None
     return check_file(path, checksum)
 
 def check_file(
@@ -189,7 +197,7 @@ def _unpack(archive: Path, folder: Path, limit: float):
     except DataError as e: raise DataError(f"{archive}: {e}") from None
     except FileExistsError: raise DataError(f"{archive}: {name} is there twice") from None
     except UNREADABLE as e:
-        raise DataError(f"{archive}: {name} cannot be unpacked", got=e, do="Is the archive whole?") from None
+        raise DataError(f"{archive}: {name} cannot be unpacked", got=e, do="Is it whole, and is there room?") from None
 
 def extract(
     archive: str | Path,  # A zip or tar archive, compressed or not

@@ -164,7 +164,8 @@ def test_no_room(server, tmp_path):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n{DOWNLOAD}"
     done = subprocess.run([sys.executable, "-c", code, f"{server.url}/whole", tmp_path/"f", SHA], capture_output=True,
         text=True)
-    assert "f cannot be written: [Errno 27] File too large" in done.stderr and not (tmp_path/"f").exists()
+    assert "f cannot be written: got [Errno 27] File too large; wanted 300,000 bytes there" in done.stderr
+    assert not (tmp_path/"f").exists()
 
 
 def write_tar(path, members):
