@@ -27,7 +27,7 @@ from torch import Tensor
 from .core import DataError, atomic_path, one_thread, progress, read_json, write_json
 
 # %% ../nbs/00a_cache.ipynb #db1964fa
-PIECE = 2**25  # bytes
+PIECE = 2**24  # bytes
 
 def make_rows(
     row: Callable[[int], np.ndarray], # Makes row `i`, uint8; raises `DataError` where its source is damaged
@@ -44,10 +44,12 @@ def make_rows(
     step = min(1024, max(1, PIECE//math.prod(shape)))
     with one_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress(stop - start, what) as bar:
         for first in range(start, stop, step):
-            made = list(pool.map(make, range(first, min(first + step, stop))))
-            faults = {first + j: str(o) for j, o in enumerate(made) if isinstance(o, Exception)}
-            yield np.stack([np.zeros(shape, np.uint8) if isinstance(o, Exception) else o for o in made]), faults
-            bar.update(len(made))
+            rows, faults = np.zeros((min(step, stop - first), *shape), np.uint8), {}
+            for i, made in enumerate(pool.map(make, range(first, first + len(rows)))):
+                if isinstance(made, Exception): faults[first + i] = str(made)
+                else: rows[i] = made
+            yield rows, faults
+            bar.update(len(rows))
 
 # %% ../nbs/00a_cache.ipynb #67e1e321
 def digest(
