@@ -45,6 +45,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     dataset: str = "hands"                                  # Data set: a name from `sources.catalogue()`
     data_root: str | None = None                            # Its folder or that folder's parent; None: `SIGNS_DATA`
+    download: bool = False                                  # Fetch what is missing of the data set
     bad_pictures: str = "refuse"                            # Unreadable pictures: "refuse" or "skip"
     size: int | None = Field(None, ge=8, le=1024)           # Edge of the pictures, pixels; None: usual
     split: str | None = None                                # Kind of split; None: usual
@@ -113,6 +114,7 @@ def load_data(
     "Load the data set, split it, and fill in what the configuration left to it"
     source = SOURCES[config.dataset]
     options = {"bad": "skip"} if config.bad_pictures == "skip" else {}
+    if config.download: options["download"] = True
     data = load(config.dataset, config.data_root, config.size, **options)
     config = config.model_copy(update={
         "size": data.images.shape[1], "split": config.split or data.usual_split,
@@ -211,7 +213,7 @@ def start_run(
             raise RunError(f"start_from: no model in {begun}", wanted="a run folder, with model.json in it")
         begun = f"{begun.name} {read_json(begun/'model.json')['sha256'][:16]}"
     out = claim_folder(config)
-    write_json(out/"config.json", {**config.model_dump(exclude={"data_root", "out"}), "start_from": begun})
+    write_json(out/"config.json", {**config.model_dump(exclude={"data_root", "download", "out"}), "start_from": begun})
     write_json(out/"provenance.json", {
         **provenance(), "data": {"name": data.name, "hash": data.hash, "pictures": len(data), "skipped": data.skipped},
         "split": {"kind": split.kind, "hash": split.hash, "leaky": split.leaky}})
