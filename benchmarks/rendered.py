@@ -39,16 +39,16 @@ def rendered(folder: Path, seed: int):
     if not (folder/"metrics.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         run(TrainConfig(dataset="hands_wide", seed=seed, out=str(folder)))
-    finished = read_run(folder)
-    if finished.external: return
-    size, asl = finished.config["size"], load("asl_alphabet", size=finished.config["size"])
+    size = read_run(folder).config["size"]
+    asl = load("asl_alphabet", size=size)
     asl = asl[asl.part == 0]
     judged = {"frames 1-1000, chosen on": asl[asl.frames <= 1000], "frames 1001-2500": asl[asl.frames > 1000],
-              "all frames": asl}
+              "frames 2001-2500": asl[asl.frames > 2000], "all frames": asl}
     for name in ("desk", "studio"):
         photos = load("folder", data_root()/"asl_external"/name, size, classes=ASL_CLASSES)
         judged[f"{name}, letters"] = photos[photos.labels < LETTERS]
-    for name, data in judged.items(): evaluate_external(folder, data, name)
+    for name, data in judged.items():
+        if name not in read_run(folder).external: evaluate_external(folder, data, name)
 
 def tuned(folder: Path, seed: int):
     "Train on the recording, from the weights of rendered-0"

@@ -63,6 +63,15 @@ def test_run_is_evaluated_from_its_folder_alone(finished):
     evaluate_run(finished[0])
     assert (finished[0]/"metrics.json").read_bytes() == before
 
+def test_run_begins_with_the_weights_of_another(finished, tmp_path):
+    "It keeps their run's name and their hash, no path, and is evaluated without them."
+    folder, metrics = run_training(TrainConfig(**SMALL, start_from=str(finished[0]), out=str(tmp_path/"b")))
+    digest = json.loads((finished[0]/"model.json").read_text())["sha256"]
+    assert read_run(folder).config["start_from"] == f"a {digest[:16]}"
+    assert evaluate_run(folder).correct == metrics.correct
+    with pytest.raises(RunError, match="start_from: arch"):
+        run_training(TrainConfig(size=28, epochs=1, start_from=str(finished[0]), out=str(tmp_path/"c")))
+
 @pytest.mark.parametrize("wrong, said", [
     (dict(epoch=3), "Did you mean 'epochs'?"),
     (dict(epochs="many"), "epochs: got 'many'; input should be a valid integer"),
