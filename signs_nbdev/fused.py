@@ -56,8 +56,8 @@ def check_pictures(
     if not isinstance(epoch, int) or epoch < 0:
         raise ConfigError("epoch", got=epoch, wanted="a whole number, 0 or more")
 
-@cache
-def _pool(cores: int, process: int) -> ThreadPoolExecutor:  # kept, as new threads begin with cold memory; not over forks
+@cache  # new threads would begin with cold memory; and a forked process has none
+def _pool(cores: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores)
 
 def on_cores(
@@ -108,7 +108,6 @@ class Fused(nn.Module):
         word = words(self.seed, epoch, index, places(["ghost.partner"]).to(index.device))[:, 0]
         return among[shift(word, 1) % len(among)]
 
-    @torch.no_grad()
     def forward(
         self,
         images: Tensor,                # `(N, H, W, C)` uint8, C 1 or 3
@@ -120,7 +119,6 @@ class Fused(nn.Module):
         check_pictures(images, index, epoch)
         return self.apply(images, self.draw(index, epoch), others)
 
-    @torch.no_grad()
     def apply(
         self,
         images: Tensor,                # `(N, H, W, C)` uint8
@@ -131,12 +129,12 @@ class Fused(nn.Module):
         n, h, w, c = images.shape
         order = torch.arange(n, device=images.device)
         if "ghost" in self.recipe.ops and others is None: order = drawn[:, self.names.index("ghost.partner")].argsort()
-        out = torch.empty(n, c, h, w, dtype=self.dtype, device=images.device)
-        with torch.autocast(images.device.type, enabled=False):  # half precision is too coarse for coordinates
+        out = torch.empty(n, c, h, w, dtype=self.dtype, device=images.device)  # not in inference mode
+        with torch.inference_mode(), torch.autocast(images.device.type, enabled=False):  # half is too coarse for places
             p = parameters(self.recipe, drawn[order], (h, w))
             if others is not None and "ghost" in p: p["ghost"]["others"] = others
             steps = passes(self.recipe, p, (h, w), c)
-            @torch.no_grad()  # each thread has to be told
+            @torch.inference_mode()  # each thread has to be told
             def work(some: slice):
                 x = to_float(images.index_select(0, order[some]))
                 for run, tensors in steps: x = run(x, **{k: v[some] for k, v in tensors.items()})

@@ -66,7 +66,8 @@ def pushes(
     size: tuple[int, int],  # Height and width, pixels
 ) -> Tensor: # `(N, 2, H, W)`, in units of half the picture
     "How far along x and y each pixel is pushed"
-    taps = [get_gaussian_kernel1d(k, s, device=field.device)[0] for k, s in zip(flags["kernel_size"], flags["sigma"])]
+    sigmas = (torch.full((1, 1), o, device=field.device) for o in flags["sigma"])
+    taps = (get_gaussian_kernel1d(k, o)[0] for k, o in zip(flags["kernel_size"], sigmas))
     down, across = (band(o, n) for o, n in zip(taps, size))
     smooth = down @ uniform_field(field, (2, *size)) @ across.T
     return smooth*torch.stack([smooth.new_full((1, 1), o) for o in flags["alpha"]])
@@ -266,7 +267,8 @@ def fuse_noise(ops: dict, p: dict, size: tuple[int, int], channels: int) -> tupl
 # %% ../nbs/02b_passes.ipynb #c2257350
 def _equalize(x: Tensor) -> Tensor:
     n, c, h, w = x.shape
-    level = (x.contiguous()*255).int().view(n*c, h*w) + 256*torch.arange(n*c, dtype=torch.int32, device=x.device)[:, None]
+    level = (x.contiguous()*255).int().view(n*c, h*w)
+    level += 256*torch.arange(n*c, dtype=torch.int32, device=x.device)[:, None]
     count = x.new_zeros(n*c*256).index_add_(0, level.view(-1), x.new_ones(()).expand(x.numel())).view(n*c, 256)
     brightest = count.gather(1, 255 - count.flip(1).ne(0).int().argmax(1, keepdim=True))
     step = ((h*w - brightest)/255).floor_()
