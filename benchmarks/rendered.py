@@ -1,14 +1,16 @@
 """What rendered hands are worth on photographs: a model that has seen nothing else, and one that began with them.
 
-    .venv/bin/python benchmarks/rendered.py
+    .venv/bin/python benchmarks/rendered.py           # all runs, one after the other
+    .venv/bin/python benchmarks/rendered.py rendered  # those whose names begin so
 
 Needs SIGNS_DATA. Runs go to runs/results/, and finished ones are kept, so it can be stopped and started again. What a
-reader needs of them (no weights, no pictures) is copied to nbs/results/, where nbs/01e_sessions.ipynb makes its table.
+reader needs of them (no weights, no pictures) is copied to nbs/results/, where nbs/01e_sessions.ipynb makes its tables.
 
-rendered-S  trained on rendered hands alone, of many people and rooms; judged on the frames of the ASL Alphabet and on
-            other people's photos. Poses, ranges and the length of training were chosen on frames 1 to 1000 only.
-tuned-S     begun with the weights of rendered-0, then trained on frames 1 to 2000, tested on 2001 to 2500.
-The runs to compare tuned-S with, begun with fresh weights, are asl-block-hands-S of benchmarks/results.py.
+rendered-S  trained on rendered hands alone, of many people and rooms. Poses, ranges and the length of training were chosen
+            on frames 1 to 1000 of the ASL Alphabet only.
+fresh-S     trained on frames 1 to 2000, tested on 2001 to 2500.
+tuned-S     the same, begun with the weights of rendered-0.
+All are judged on other people's photos too, and rendered-S on the whole recording.
 The last line is JSON: {name: {what it was judged on: {"accuracy": ..., "correct": ..., "n": ...}}}."""
 import json
 import shutil
@@ -18,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from signs_nbdev.core import ASL_CLASSES, data_root
+from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate_external, read_run, run
 from signs_nbdev.sessions import hands_data
 from signs_nbdev.sources import SOURCES, load, register
@@ -28,45 +31,50 @@ RUNS = ROOT/"runs/results"
 KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
 LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
 
-def hands_wide(root: None = None, size: int = 48):
+
+def hands_wide(root: None = None, size: int = 48) -> SignData:
     "Many people and rooms, two frames of each: too few to cut a film, so they count as stills"
     return replace(hands_data(size=size, sessions=320, frames=2, variety=0.8), name="hands_wide", frames=None)
 
 register(replace(SOURCES["hands"], name="hands_wide", loader=hands_wide))
 
 def rendered(folder: Path, seed: int):
-    "Train on rendered hands, then judge on photographs"
-    if not (folder/"metrics.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        run(TrainConfig(dataset="hands_wide", seed=seed, out=str(folder)))
-    size = read_run(folder).config["size"]
-    asl = load("asl_alphabet", size=size)
-    asl = asl[asl.part == 0]
-    judged = {"frames 1-1000, chosen on": asl[asl.frames <= 1000], "frames 1001-2500": asl[asl.frames > 1000],
-              "frames 2001-2500": asl[asl.frames > 2000], "all frames": asl}
-    for name in ("desk", "studio"):
-        photos = load("folder", data_root()/"asl_external"/name, size, classes=ASL_CLASSES)
-        judged[f"{name}, letters"] = photos[photos.labels < LETTERS]
-    for name, data in judged.items():
-        if name not in read_run(folder).external: evaluate_external(folder, data, name)
+    "Train on rendered hands"
+    run(TrainConfig(dataset="hands_wide", seed=seed, out=str(folder)))
 
-def tuned(folder: Path, seed: int):
-    "Train on the recording, from the weights of rendered-0"
-    if (folder/"metrics.json").is_file(): return
-    shutil.rmtree(folder, ignore_errors=True)
+def fresh(folder: Path, seed: int, **more):
+    "Train on the recording"
     folder.mkdir(parents=True)
-    given = dict(dataset="asl_alphabet", split="block", seed=seed, start_from=RUNS/"rendered-0", out=folder)
+    given = dict(dataset="asl_alphabet", split="block", seed=seed, out=folder, **more)
     subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb",
                     *(str(o) for k, v in given.items() for o in ("-p", k, v)), "--log-output", "--no-progress-bar"],
                    cwd=ROOT, check=True)
 
+def tuned(folder: Path, seed: int):
+    "Train on the recording, begun with the weights of rendered-0"
+    fresh(folder, seed, start_from=RUNS/"rendered-0")
+
+def photographs(of: str, size: int) -> dict[str, SignData]:
+    "What a run is judged on besides its own test part"
+    asl = load("asl_alphabet", size=size)
+    asl = asl[asl.part == 0]  # the official test photos are frames of the training part
+    film = {"frames 1-1000, chosen on": asl[asl.frames <= 1000], "frames 1001-2500": asl[asl.frames > 1000],
+            "frames 2001-2500": asl[asl.frames > 2000], "all frames": asl}
+    photos = {f"{o}, letters": load("folder", data_root()/"asl_external"/o, size, classes=ASL_CLASSES)
+              for o in ("desk", "studio")}
+    return {**(film if of == "rendered" else {}), **{k: o[o.labels < LETTERS] for k, o in photos.items()}}
+
 done = {}
-for make, seed in ((rendered, 0), (tuned, 0), (tuned, 1)):
+for make, seed in ((rendered, 0), (fresh, 0), (tuned, 0), (fresh, 1), (tuned, 1)):
     name = f"{make.__name__}-{seed}"
-    make(RUNS/name, seed)
+    if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
+    if not (RUNS/name/"metrics.json").is_file():
+        shutil.rmtree(RUNS/name, ignore_errors=True)
+        make(RUNS/name, seed)
+    for on, data in photographs(make.__name__, read_run(RUNS/name).config["size"]).items():
+        if on not in read_run(RUNS/name).external: evaluate_external(RUNS/name, data, on)
     (ROOT/"nbs/results"/name).mkdir(parents=True, exist_ok=True)
-    for file in KEPT:
-        if (RUNS/name/file).is_file(): shutil.copy(RUNS/name/file, ROOT/"nbs/results"/name/file)
+    for file in KEPT: shutil.copy(RUNS/name/file, ROOT/"nbs/results"/name/file)
     finished = read_run(RUNS/name)
     judged = {f"test part of {finished.config['dataset']}": finished.metrics["test"], **finished.external}
     done[name] = {on: {k: o[k] for k in ("accuracy", "correct", "n")} for on, o in judged.items()}
