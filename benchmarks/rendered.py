@@ -6,8 +6,8 @@
 Needs SIGNS_DATA. Runs go to runs/results/, and finished ones are kept, so it can be stopped and started again. What a
 reader needs of them (no weights, no pictures) is copied to nbs/results/, where nbs/01e_sessions.ipynb makes its tables.
 
-rendered-S  trained on rendered hands alone, of many people and rooms. Poses, ranges and the length of training were chosen
-            on frames 1 to 1000 of the ASL Alphabet only.
+rendered-S  trained on rendered hands alone, of many people and rooms. Poses, ranges and the length of training were
+            chosen on frames 1 to 1000 of the ASL Alphabet only.
 fresh-S     trained on frames 1 to 2000, tested on 2001 to 2500.
 tuned-S     the same, begun with the weights of rendered-0.
 All are judged on other people's photos too, and rendered-S on the whole recording.
