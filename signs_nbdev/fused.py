@@ -50,9 +50,9 @@ def check_pictures(
         raise DataError("pictures to augment", got=f"{tuple(images.shape)} {images.dtype}",
                         wanted=f"(N, H, W, C) torch.uint8, C 1 or 3, H and W of at least {SMALLEST}",
                         do="Give the bytes as stored, channels last: the floats come out.")
-    if index.shape != images.shape[:1] or index.dtype != torch.int64:
-        raise DataError("positions of the pictures", got=f"{tuple(index.shape)} {index.dtype}",
-                        wanted=f"({len(images)},) torch.int64, one for each picture")
+    if index.shape != images.shape[:1] or index.dtype != torch.int64 or index.device != images.device:
+        raise DataError("positions of the pictures", got=f"{tuple(index.shape)} {index.dtype} on {index.device}",
+                        wanted=f"({len(images)},) torch.int64 on {images.device}, one for each picture")
     if not isinstance(epoch, int) or epoch < 0:
         raise ConfigError("epoch", got=epoch, wanted="a whole number, 0 or more")
 
@@ -117,9 +117,9 @@ class Fused(nn.Module):
     ) -> Tensor: # `(N, C, H, W)`, in [0, 1] unless normalised
         "What a model is to see"
         check_pictures(images, index, epoch)
-        return self.apply(images, self.draw(index, epoch), others)
+        return self.change(images, self.draw(index, epoch), others)
 
-    def apply(
+    def change(
         self,
         images: Tensor,                # `(N, H, W, C)` uint8
         drawn: Tensor,                 # From `draw`, `(N, K)` int64

@@ -236,9 +236,10 @@ def fuse_erase(ops: dict, p: dict, size: tuple[int, int], channels: int) -> tupl
         at = torch.arange(n, device=start.device)
         return ((at >= start[:, None]) & (at < (start + length)[:, None])).float()
     p = p["erase"]
-    down = within(size[0], p["ys"], torch.where(p["on"], p["heights"], 0))[:, None, :, None]
-    run = lambda x, down, across: x.mul_(torch.addcmul(torch.ones_like(down[:, :, :1]), down, across, value=-1))
-    return run, dict(down=down, across=within(size[1], p["xs"], p["widths"])[:, None, None])
+    down = within(size[0], p["ys"], p["heights"])[:, None, :, None]
+    across = within(size[1], p["xs"], p["widths"])[:, None, None]
+    change = lambda x, down, across: x.mul_(1 - down*across)
+    return partial(on_drawn, change=change), dict(on=p["on"], down=down, across=across)
 
 # %% ../nbs/02b_passes.ipynb #75100693
 def _blur(x: Tensor, weights: Tensor) -> Tensor:
