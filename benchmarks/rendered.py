@@ -16,15 +16,12 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from signs_nbdev.core import ASL_CLASSES, data_root
 from signs_nbdev.data import SignData
-from signs_nbdev.evaluate import evaluate_external, read_run, run
-from signs_nbdev.sessions import hands_data
-from signs_nbdev.sources import SOURCES, load, register
-from signs_nbdev.train import TrainConfig
+from signs_nbdev.evaluate import evaluate_external, read_run
+from signs_nbdev.sources import load
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT/"runs/results"
@@ -32,23 +29,21 @@ KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "hist
 LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
 
 
-def hands_wide(root: None = None, size: int = 48) -> SignData:
-    "Many people and rooms, two frames of each: too few to cut a film, so they count as stills"
-    return replace(hands_data(size=size, sessions=320, frames=2, variety=0.8), name="hands_wide", frames=None)
-
-register(replace(SOURCES["hands"], name="hands_wide", loader=hands_wide))
-
-def rendered(folder: Path, seed: int):
-    "Train on rendered hands"
-    run(TrainConfig(dataset="hands_wide", seed=seed, out=str(folder)))
-
-def fresh(folder: Path, seed: int, **more):
-    "Train on the recording"
+def papermill(folder: Path, **given):
+    "Run the training notebook into `folder`"
     folder.mkdir(parents=True)
-    given = dict(dataset="asl_alphabet", split="block", seed=seed, out=folder, **more)
+    given["out"] = folder
     subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb",
                     *(str(o) for k, v in given.items() for o in ("-p", k, v)), "--log-output", "--no-progress-bar"],
                    cwd=ROOT, check=True)
+
+def rendered(folder: Path, seed: int):
+    "Train on rendered hands"
+    papermill(folder, dataset="hands_wide", seed=seed)
+
+def fresh(folder: Path, seed: int, **more):
+    "Train on the recording"
+    papermill(folder, dataset="asl_alphabet", split="block", seed=seed, **more)
 
 def tuned(folder: Path, seed: int):
     "Train on the recording, begun with the weights of rendered-0"
@@ -65,7 +60,7 @@ def photographs(of: str, size: int) -> dict[str, SignData]:
     return {**(film if of == "rendered" else {}), **{k: o[o.labels < LETTERS] for k, o in photos.items()}}
 
 done = {}
-for make, seed in ((rendered, 0), (fresh, 0), (tuned, 0), (fresh, 1), (tuned, 1)):
+for make, seed in ((rendered, 0), (fresh, 0), (tuned, 0), (rendered, 1), (fresh, 1), (tuned, 1)):
     name = f"{make.__name__}-{seed}"
     if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
     if not (RUNS/name/"metrics.json").is_file():

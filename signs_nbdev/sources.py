@@ -81,6 +81,11 @@ register(Source(
     loader="signs_nbdev.sessions:hands_data", size=48, recipe="hands", epochs=12, learning_rate=8e-3, pictures=4872,
     classes=29, licence="Apache-2.0", url="drawn by this project"))
 
+register(Source(
+    name="hands_wide", about="the same, of more people in wilder rooms, as stills",
+    loader="signs_nbdev.sessions:hands_wide", size=48, recipe="hands", epochs=12, learning_rate=8e-3, pictures=18_560,
+    classes=29, licence="Apache-2.0", url="drawn by this project"))
+
 # %% ../nbs/01b_sources.ipynb #6f78d9ed
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 DIGITS = re.compile(r"(\d+)")

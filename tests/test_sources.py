@@ -25,7 +25,7 @@ from signs_nbdev import sources
 from signs_nbdev.core import ASL_CLASSES, ORACLE_CLASSES, ConfigError, DataError
 from signs_nbdev.download import git_blob_hash
 from signs_nbdev.oracle import ORACLE_FILES
-from signs_nbdev.sessions import hands_data
+from signs_nbdev.sessions import hands_data, hands_wide
 from signs_nbdev.sources import SOURCES, catalogue, load, natural, pictures_in, tell
 
 MODES = ("1", "L", "P", "RGB", "RGBA", "I;16", "LA")
@@ -331,13 +331,14 @@ def test_a_raw_archive_that_leads_out_is_refused(tmp_path):
 
 
 def test_the_catalogue_tells_what_a_user_asks():
-    names = ["hands", "folder", "asl_alphabet", "oracle_mnist", "oracle_raw"]
+    names = ["hands", "hands_wide", "folder", "asl_alphabet", "oracle_mnist", "oracle_raw"]
     assert [*SOURCES] == [o.name for o in catalogue()] == names
     for o in catalogue():
         assert o.licence and o.about
         if o.url.startswith("https"): assert o.citation and o.pictures and o.classes and o.download != "-"
-    drawn = {o.name: o.default for o in inspect.signature(hands_data).parameters.values()}
-    assert SOURCES["hands"].pictures == drawn["sessions"]*drawn["frames"]*SOURCES["hands"].classes
+    for name, draw in (("hands", hands_data), ("hands_wide", hands_wide)):
+        drawn = {o.name: o.default for o in inspect.signature(draw).parameters.values()}
+        assert SOURCES[name].pictures == drawn["sessions"]*drawn["frames"]*SOURCES[name].classes
     table = catalogue()._repr_markdown_()
     for o in ("87,028", "GPL-2.0", "10.1038/s41597-024-02933-w", "| 29 |"): assert o in table
 
