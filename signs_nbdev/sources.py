@@ -268,7 +268,9 @@ def folder(
     classes = tuple(classes or sorted(found, key=natural))
     for o in found: check_name(f"class in {root}", o, classes, DataError)
     known = as_groups({k: [v[i] for i in keep] for k, v in told.items()})
-    for o in train_groups: check_name("group", o, known.get("group_names", ()))
+    if train_groups and "groups" not in known:
+        raise ConfigError("train_groups, but no groups", got=pattern, wanted="a pattern with a part (?P<group>...)")
+    for o in train_groups: check_name("group", o, known["group_names"])
     usual = "block" if train_groups else "official" if has_parts else "group" if "groups" in known else "random"
     if has_parts: known["part"] = torch.tensor([int(placed[i][0] == "test") for i in keep])
     out = sorted({*range(len(placed))} - {*keep})

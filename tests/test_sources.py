@@ -170,7 +170,8 @@ def test_a_pattern_that_does_not_fit_is_said(pattern, error, told):
 @pytest.mark.parametrize("option, told", [
     (dict(patern="x"), "Did you mean 'pattern'"), (dict(negation="maybe", kind="scan", channels=1), "negation"),
     (dict(negation="otsu"), "rule for a photo"), (dict(bad="drop"), "wanted one of refuse, skip"),
-    (dict(train_groups=["li"]), "unknown group 'li'"),
+    (dict(train_groups=["li"]), "train_groups, but no groups: wanted a pattern"),
+    (dict(train_groups=["li"], pattern="(?P<group>.)"), "unknown group 'li'"),
 ])
 def test_a_wrong_option_is_said_before_any_work(tmp_path, option, told):
     write(tmp_path/"set", {"A/1.jpg": b"not even a picture", "B/1.jpg": b""})
