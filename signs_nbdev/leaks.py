@@ -48,7 +48,8 @@ def nearest_hash(
 ) -> tuple[Tensor, Tensor]: # Bits that differ, `(N,)` int64, and which of `known` it is, `(N,)` int64
     "The most similar of the known hashes, for each that is asked for"
     signs = lambda bits: bits.float()*2 - 1
-    found = [(signs(piece) @ signs(known).T).max(1) for piece in asked.split(1024)]  # (n, 64) @ (64, M) -> (n, M)
+    columns = signs(known).T
+    found = [(signs(piece) @ columns).max(1) for piece in asked.split(1024)]  # (n, 64) @ (64, M) -> (n, M)
     alike, which = (torch.cat(o) for o in zip(*found))
     return ((asked.shape[1] - alike)/2).long(), which
 
@@ -113,7 +114,7 @@ def leak_report(
     data: SignData,   # Pictures
     split: Split,     # A split of them
     bits: int = BITS, # Pictures that differ in at most so many of 64 bits are near-copies
-) -> LeakReport: # With a verdict, and `show` for the closest pairs
+) -> LeakReport: # With a verdict; `show_pairs` shows the closest
     "Look for the test pictures among those that a model was trained on or chosen by"
     if not 0 <= bits < 32: raise ConfigError("bits", got=bits, wanted="0 to 31 of 64")
     hashes, seen = perceptual_hash(data.images), _seen(split)
@@ -134,5 +135,5 @@ def show_pairs(
     rows = order[firsts]
     both = torch.cat([test[rows], report.nearest[rows]])
     above = [f"{data.classes[data.labels[i]]}\n{report.distance[r]} bits" for i, r in zip(test[rows], rows)]
-    return show_images(data.images[both.to(data.images.device)], above + [data.classes[data.labels[i]] for i in report.nearest[rows]],
-                       cols=len(rows))
+    below = [data.classes[data.labels[i]] for i in report.nearest[rows]]
+    return show_images(data.images[both.to(data.images.device)], above + below, cols=len(rows))
