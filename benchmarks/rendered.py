@@ -13,37 +13,22 @@ tuned-S     the same, begun with the weights of rendered-0.
 All are judged on other people's photos too, and rendered-S on the whole recording.
 The last line is JSON: {name: {what it was judged on: {"accuracy": ..., "correct": ..., "n": ...}}}."""
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from results import LETTERS, RUNS, keep, papermill
 from signs_nbdev.core import ASL_CLASSES, data_root
 from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate_external, read_run
 from signs_nbdev.sources import load
 
-ROOT = Path(__file__).parents[1]
-RUNS = ROOT/"runs/results"
-KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
-LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
-
-
-def papermill(folder: Path, **given):
-    "Run the training notebook into `folder`"
-    folder.mkdir(parents=True)
-    given["out"] = folder
-    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb",
-                    *(str(o) for k, v in given.items() for o in ("-p", k, v)), "--log-output", "--no-progress-bar"],
-                   cwd=ROOT, check=True)
-
 def rendered(folder: Path, seed: int):
     "Train on rendered hands"
-    papermill(folder, dataset="hands_wide", seed=seed)
+    papermill(folder, dict(dataset="hands_wide", seed=seed))
 
 def fresh(folder: Path, seed: int, **more):
     "Train on the recording"
-    papermill(folder, dataset="asl_alphabet", split="block", seed=seed, **more)
+    papermill(folder, dict(dataset="asl_alphabet", split="block", seed=seed, **more))
 
 def tuned(folder: Path, seed: int):
     "Train on the recording, begun with the weights of rendered-0"
@@ -63,13 +48,10 @@ done = {}
 for make, seed in ((rendered, 0), (fresh, 0), (tuned, 0), (rendered, 1), (fresh, 1), (tuned, 1)):
     name = f"{make.__name__}-{seed}"
     if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
-    if not (RUNS/name/"metrics.json").is_file():
-        shutil.rmtree(RUNS/name, ignore_errors=True)
-        make(RUNS/name, seed)
+    if not (RUNS/name/"metrics.json").is_file(): make(RUNS/name, seed)
     for on, data in photographs(make.__name__, read_run(RUNS/name).config["size"]).items():
         if on not in read_run(RUNS/name).external: evaluate_external(RUNS/name, data, on)
-    (ROOT/"nbs/results"/name).mkdir(parents=True, exist_ok=True)
-    for file in KEPT: shutil.copy(RUNS/name/file, ROOT/"nbs/results"/name/file)
+    keep(name)
     finished = read_run(RUNS/name)
     judged = {f"test part of {finished.config['dataset']}": finished.metrics["test"], **finished.external}
     done[name] = {on: {k: o[k] for k in ("accuracy", "correct", "n")} for on, o in judged.items()}

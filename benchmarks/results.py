@@ -18,15 +18,16 @@ from signs_nbdev.sources import load
 
 ROOT = Path(__file__).parents[1]
 KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
+RUNS = ROOT/"runs/results"
 LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
 
-RUNS = {"hands-block": {}, "hands-random": dict(split="random")}
+WANTED = {"hands-block": {}, "hands-random": dict(split="random")}
 for split in ("random", "block"):
     for recipe in ("none", "hands"):
         for seed in range(3 if (split, recipe) == ("block", "hands") else 1):
-            RUNS[f"asl-{split}-{recipe}-{seed}"] = dict(dataset="asl_alphabet", split=split, recipe=recipe, seed=seed)
-            if recipe == "none": RUNS[f"asl-{split}-none-{seed}"] |= dict(epochs=10)  # by then it knows them by heart
-RUNS |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
+            WANTED[f"asl-{split}-{recipe}-{seed}"] = dict(dataset="asl_alphabet", split=split, recipe=recipe, seed=seed)
+            if recipe == "none": WANTED[f"asl-{split}-none-{seed}"] |= dict(epochs=10)  # by then it knows them by heart
+WANTED |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
 
 
 def papermill(folder: Path, parameters: dict):
@@ -44,16 +45,22 @@ def other_signers(folder: Path, size: int):
         evaluate_external(folder, data[data.labels < LETTERS], f"{name}, letters")
         if name == "desk": evaluate_external(folder, data, "desk, all classes")
 
-done = {}
-for name, parameters in RUNS.items():
-    if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
-    folder = ROOT/"runs/results"/name
-    if not (folder/"metrics.json").is_file(): papermill(folder, parameters)
-    run = read_run(folder)
-    if run.config["dataset"] == "asl_alphabet" and not run.external: other_signers(folder, run.config["size"])
+def keep(name: str):
+    "Copy what a reader needs of a run"
     (ROOT/"nbs/results"/name).mkdir(parents=True, exist_ok=True)
     for file in KEPT:
-        if (folder/file).is_file(): shutil.copy(folder/file, ROOT/"nbs/results"/name/file)
-    done[name] = {k: run.metrics["test"][k] for k in ("accuracy", "correct", "n")}
-    print(name, done[name], flush=True)
-print(json.dumps(done))
+        if (RUNS/name/file).is_file(): shutil.copy(RUNS/name/file, ROOT/"nbs/results"/name/file)
+
+def main():
+    done = {}
+    for name, parameters in WANTED.items():
+        if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
+        if not (RUNS/name/"metrics.json").is_file(): papermill(RUNS/name, parameters)
+        run = read_run(RUNS/name)
+        if run.config["dataset"] == "asl_alphabet" and not run.external: other_signers(RUNS/name, run.config["size"])
+        keep(name)
+        done[name] = {k: run.metrics["test"][k] for k in ("accuracy", "correct", "n")}
+        print(name, done[name], flush=True)
+    print(json.dumps(done))
+
+if __name__ == "__main__": main()
