@@ -51,7 +51,7 @@ def seconds(work, repeats: int) -> float:
     return statistics.median(times[1:])
 
 def drain(batches_of):
-    for xb, yb in batches_of: assert len(xb) == len(yb)
+    for *_, xb, yb in batches_of: assert len(xb) == len(yb)
 
 images, labels = pictures(), torch.arange(COUNT) % CLASSES
 data, everything = SignData(images, labels, tuple(map(str, range(CLASSES)))), torch.arange(COUNT)
