@@ -7,18 +7,20 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/augment.html.md"""
 # %% auto #0
 __all__ = ['OPS', 'NEEDS_RGB', 'MIXES', 'RECIPES', 'op', 'affine', 'perspective', 'elastic', 'thinplate', 'mirror', 'sizes_at',
            'brightness', 'contrast', 'gamma', 'light', 'equalize', 'saturation', 'hue', 'lamp', 'grey', 'blur', 'noise',
-           'erase', 'ghost', 'mixup', 'cutmix', 'mixed', 'check_batch', 'check_targets', 'Recipe', 'recipe']
+           'erase', 'ghost', 'mixup', 'cutmix', 'mixed', 'check_batch', 'check_targets', 'Recipe', 'recipe', 'expand']
 
 # %% ../nbs/02_augment.ipynb #60dba3f7
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import kornia.augmentation as ka
 import torch
 from torch import Tensor, nn
 
 from .core import ConfigError, DataError, check_name
+from .data import SignData
 
 # %% ../nbs/02_augment.ipynb #814e3282
 OPS: dict[str, Callable[..., nn.Module]] = {}
@@ -328,3 +330,15 @@ def recipe(
     "A recipe by its name, or your own list, at a strength"
     if not isinstance(name_or_ops, str): return Recipe(name_or_ops, strength)
     return Recipe(RECIPES[check_name("recipe", name_or_ops, RECIPES)], strength, name_or_ops)
+
+# %% ../nbs/02_augment.ipynb #7dbeca10
+def expand(
+    data: SignData,                # Pictures; best the training part of a split
+    times: int,                    # Versions of each
+    out: str | Path,               # Folder: new, empty, or with a beginning of this very set
+    recipe: Recipe | None = None,  # What may change; None: "hands" in colour, "bones" in grey
+    seed: int = 0,                 # Of all draws
+) -> Path: # `out`, with class folders, manifest.json and manifest.csv
+    "Write augmented versions of pictures as PNG files"
+    from signs_nbdev.expand import expand  # it stands on the fused recipe, which stands on this room
+    return expand(data, times, out, recipe, seed)

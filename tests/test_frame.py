@@ -53,16 +53,17 @@ def test_each_dependency_stands_once():
 
 @pytest.mark.parametrize("module", MODULES, **by_name)
 def test_module_imports_only_what_is_declared_and_below_it(module):
-    imported = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import): imported |= {o.name for o in node.names}
-        elif isinstance(node, ast.ImportFrom): imported.add("." * node.level + (node.module or ""))
-    inner = {o for o in imported if o.startswith((".", "signs_nbdev"))}
-    for o in inner:
+    def imported(nodes):
+        for node in nodes:
+            if isinstance(node, ast.Import): yield from (o.name for o in node.names)
+            elif isinstance(node, ast.ImportFrom): yield "." * node.level + (node.module or "")
+    is_ours = lambda name: name.startswith((".", "signs_nbdev"))
+    tree = ast.parse(module.read_text())
+    for o in filter(is_ours, imported(tree.body)):  # an import within a function may reach up, and says why
         other = ROOT/"signs_nbdev"/f"{o.removeprefix('signs_nbdev').strip('.')}.py"
         assert source_of(other) < source_of(module), f"{module.name} imports {other.name}, which lies above it"
     known = {canonicalize_name(o.name) for o in requirements()}
-    outer = {o.split(".")[0] for o in imported - inner} - sys.stdlib_module_names
+    outer = {o.split(".")[0] for o in imported(ast.walk(tree)) if not is_ours(o)} - sys.stdlib_module_names
     owners = packages_distributions()
     missing = {o for o in outer if not known & {canonicalize_name(d) for d in owners.get(o, [o])}}
     assert not missing, f"not in settings.ini: {missing}"
