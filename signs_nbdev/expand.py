@@ -1,4 +1,4 @@
-"""An augmented data set on disk: versions of each picture in class folders, none of which can cross a split unnoticed, each of which can be made again.
+"""A larger data set on disk: versions of pictures that cross no split unnoticed, and that can be made again.
 
 Docs: https://signs-nbdev.github.io/signs_nbdev/expand.html.md"""
 
@@ -31,7 +31,7 @@ def check_folder_names(
     "An error unless they can"
     for name in (*data.classes, *data.group_names):
         if name[:1] in ("", ".", "_") or {*name} & {*'/\\:*?"<>|'}:
-            raise DataError(f"{data.name}: {name!r} cannot be the name of a folder", do="Rename the class or the group.")
+            raise DataError(f"{data.name}: {name!r} cannot name a folder", do="Rename the class or the group.")
 
 def stems(
     data: SignData, # Pictures
@@ -112,7 +112,8 @@ def write_table(
     none = [""]*len(data)
     groups = [data.group_names[o] for o in data.groups.tolist()] if data.group_names else none
     frames = none if data.frames is None else data.frames.tolist()
-    origin = [*zip((data.classes[o] for o in data.labels.tolist()), range(len(data)), data.files or none, groups, frames)]
+    classes = [data.classes[o] for o in data.labels.tolist()]
+    origin = [*zip(classes, range(len(data)), data.files or none, groups, frames)]
     with atomic_path(out/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["file", "label", "source_index", "source_name", "group", "frame", "version"])

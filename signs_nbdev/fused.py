@@ -160,7 +160,7 @@ class Fused(nn.Module):
     ) -> Tensor: # `(N, C, H, W)`
         "The same with numbers that are drawn already"
         if self.mixes and others is None:
-            raise DataError(f"recipe {self.recipe.name} mixes labels", got="no partners", wanted="others: their pictures",
+            raise DataError(f"recipe {self.recipe.name} mixes labels", got="no others", wanted="their partners",
                             do="Choose them: partner(index, epoch, among). Their shares are told by targets(...).")
         n, h, w, c = images.shape
         order = torch.arange(n, device=images.device)

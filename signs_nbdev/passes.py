@@ -89,9 +89,9 @@ def plate(
 ) -> Tensor: # `(N, 8, 2)`: of five bumps, 1, x and y, for each of x and y
     "The plate that brings its points back"
     x, y = p["dst"].unbind(-1)
-    plane = torch.stack([torch.ones_like(x), x, y], -1)                             # (N, 5, 3)
-    held = torch.cat([torch.stack(bumps(x, y), -1), plane], -1)                     # (N, 5, 8)
-    balanced = F.pad(plane.mT, (0, 3))                                              # (N, 3, 8), or it would bend far away
+    plane = torch.stack([torch.ones_like(x), x, y], -1)          # (N, 5, 3)
+    held = torch.cat([torch.stack(bumps(x, y), -1), plane], -1)  # (N, 5, 8)
+    balanced = F.pad(plane.mT, (0, 3))                           # (N, 3, 8), or it would bend far away
     weights = torch.linalg.solve_ex(torch.cat([held, balanced], 1), F.pad(p["src"], (0, 0, 0, 3)))[0]
     return torch.where(p["on"][:, None, None], weights, F.pad(torch.eye(2, device=x.device), (0, 0, 6, 0)))
 
