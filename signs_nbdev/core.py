@@ -8,7 +8,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PRECISIONS', 'PACKAGES', 'SignsError', 'DataError', 'ConfigError', 'RunError',
            'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'has_bf16', 'resolve_precision',
            'one_thread', 'NotebookBar', 'progress', 'atomic_path', 'write_json', 'read_json', 'data_root',
-           'project_root', 'provenance']
+           'project_root', 'main_process', 'provenance']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -209,6 +209,11 @@ def project_root() -> Path: # The nearest parent of the working folder that hold
     "The folder of the project we stand in"
     here = Path.cwd()
     return next((o for o in (here, *here.parents) if (o/"nbs").is_dir() and (o/"settings.ini").is_file()), here)
+
+# %% ../nbs/00_core.ipynb #71564dc4
+def main_process() -> bool: # True if nobody launched several
+    "Is this the process that writes?"
+    return os.environ.get("RANK", "0") == "0"
 
 # %% ../nbs/00_core.ipynb #7c300112
 PACKAGES = ("signs_nbdev", "torch", "torchvision", "timm", "kornia", "accelerate", "numpy", "pillow")

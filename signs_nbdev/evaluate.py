@@ -11,6 +11,7 @@ __all__ = ['standard_error', 'Metrics', 'evaluate', 'evaluate_run', 'run', 'Run'
 # %% ../nbs/05_evaluate.ipynb #f47d6208
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +25,12 @@ from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_confusion_matrix, multiclass_f1_score, multiclass_precision, multiclass_recall)
 
-from .core import DataError, RunError, read_json, write_json
+from .config import TrainConfig
+from .core import DataError, RunError, main_process, read_json, write_json
 from .data import SignData, show_images
+from .loop import predict
 from .models import SignModel, load_model
-from .train import TrainConfig, load_data, predict, start_run, train
+from .train import load_data, start_run, train
 
 # %% ../nbs/05_evaluate.ipynb #3f458570
 def standard_error(
@@ -91,6 +94,7 @@ def evaluate(
     data: SignData,              # Pictures with the model's classes, in its order
     index: Tensor | None = None, # Which of them, `(N,)` int64; all if None
     on: str = "",                # What they are, in words; the data set's name if empty
+    views: int = 1,              # Views of a picture whose answers are averaged, as in `predict`
 ) -> Metrics: # How good it is on them
     "Evaluate a model on pictures"
     if model.classes != data.classes:
@@ -101,7 +105,7 @@ def evaluate(
                         wanted=(size, size, c))
     index = torch.arange(len(data)) if index is None else index
     if not len(index): raise DataError("no pictures to evaluate", got=f"an empty selection of {data.name}")
-    return Metrics(predict(model, data, index), data.labels[index].cpu(), data.classes, on or data.name)
+    return Metrics(predict(model, data, index, views=views), data.labels[index].cpu(), data.classes, on or data.name)
 
 # %% ../nbs/05_evaluate.ipynb #e666d43f
 def evaluate_run(
@@ -119,13 +123,15 @@ def evaluate_run(
         if now != made[what]["hash"]:
             raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
     model = load_model(folder)
-    tested, chosen = (evaluate(model, data, rows, f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}")
-                      for rows in (split.test, split.valid))
+    on = f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}"
+    tested, chosen = (evaluate(model, data, rows, on, config.views) for rows in (split.test, split.valid))
+    if not main_process(): return tested
     write_json(folder/"metrics.json", {
         "dataset": data.name, "split": split.kind, "leaky": split.leaky,
         "notes": data.notes, "skipped": len(data.skipped), "train": {"n": len(split.train)},
         "valid": _summary(chosen), "test": {**_summary(tested), "macro_f1": tested.macro_f1},
         "per_class": tested.per_class, "confusion": tested.confusion.tolist()})
+    shutil.rmtree(folder/"checkpoints", ignore_errors=True)  # nothing is left to resume
     return tested
 
 def _summary(m: Metrics) -> dict:
@@ -165,7 +171,7 @@ def read_run(
     if not (folder/"config.json").is_file(): raise RunError(f"{folder} is not a run folder", wanted="config.json in it")
     if not (folder/"metrics.json").is_file():
         raise RunError(f"{folder} is incomplete: the run was killed or is still going", wanted="metrics.json in it",
-                       do="Train again in a new folder, or call evaluate_run if the training was done.")
+                       do="Go on with it: the same parameters, and resume.")
     config, metrics = read_json(folder/"config.json"), read_json(folder/"metrics.json")
     external = read_json(folder/"external.json") if (folder/"external.json").is_file() else {}
     return Run(folder, config, metrics, external, read_history(folder))
@@ -178,7 +184,7 @@ def evaluate_external(
 ) -> Metrics: # How good the run's model is on them
     "Evaluate a finished run on other pictures and keep the figures in its `external.json`"
     finished = read_run(folder)
-    metrics = evaluate(load_model(folder), data, on=name)
+    metrics = evaluate(load_model(folder), data, on=name, views=read_json(folder/"config.json").get("views", 1))
     write_json(finished.folder/"external.json", {**finished.external, name: {**_summary(metrics), "hash": data.hash}})
     return metrics
 
