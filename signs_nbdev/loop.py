@@ -165,9 +165,10 @@ class Training:
         loss = torch.zeros_like(self.loss)
         mine = rows[rank::world]
         for some, images, target in batches(self.data, mine, math.ceil(len(mine)/self.config.accumulate)):
-            if self.scenes: images = self.scenes(images, some, epoch)
             partner = self.augment.partner(some, epoch, self.index)
-            pictures = self.augment(images, some, epoch, self.data.images.index_select(0, partner))
+            others = self.data.images.index_select(0, partner)
+            if self.scenes: images, others = self.scenes(images, some, epoch), self.scenes(others, partner, epoch)
+            pictures = self.augment(images, some, epoch, others)
             if self.augment.mixes:
                 labels, size = self.data.labels[partner], images.shape[1:3]
                 target = self.augment.targets(target, labels, some, epoch, len(self.data.classes), size)

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -22,6 +24,17 @@ def signs_data():
     path = Path(os.environ["SIGNS_DATA"])
     assert path.is_dir(), f"SIGNS_DATA={path} is no folder"
     return path
+
+@pytest.fixture(scope="session")
+def three_classes(tmp_path_factory):
+    "A folder of three classes of 40 pictures each, 16 px."
+    place, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
+    for k, name in enumerate("abc"):
+        (place/name).mkdir()
+        for i in range(40):
+            pixels = rng.integers(0, 120, (16, 16, 3)) + 60*k
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place/name/f"{i}.png")
+    return str(place)
 
 @pytest.fixture
 def tree(tmp_path):

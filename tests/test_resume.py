@@ -5,10 +5,8 @@ import random
 import resource
 import time
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from signs_nbdev.checkpoint import checkpoints, load_checkpoint
 from signs_nbdev.core import RunError
@@ -20,20 +18,9 @@ from signs_nbdev.train import TrainConfig
 SMALL = dict(dataset="folder", size=16, arch="signnet_tiny", epochs=5, batch_size=8, recipe="hands", ema=0.9, split="random",
              device="cpu", precision="fp32", checkpoint=0.001)
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    "Three classes of 40 small pictures."
-    place, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
-    for k, name in enumerate("abc"):
-        (place/name).mkdir()
-        for i in range(40):
-            pixels = rng.integers(0, 120, (16, 16, 3)) + 60*k
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place/name/f"{i}.png")
-    return str(place)
-
-def train_in(folder, out, **more):
+def train_in(three_classes, out, **more):
     torch.set_num_threads(1)
-    run(TrainConfig(**{**SMALL, **more}, data_root=folder, out=str(out)))
+    run(TrainConfig(**{**SMALL, **more}, data_root=three_classes, out=str(out)))
 
 @pytest.fixture(scope="module")
 def processes():
@@ -45,13 +32,13 @@ def processes():
 def bytes_of(out):
     return {o: (out/o).read_bytes() for o in ("model.safetensors", "history.jsonl", "metrics.json")}
 
-def test_killed_at_twenty_points_it_ends_at_the_same_bits(folder, processes, tmp_path):
-    process = processes.Process(target=train_in, args=(folder, tmp_path/"whole"))
+def test_killed_at_twenty_points_it_ends_at_the_same_bits(three_classes, processes, tmp_path):
+    process = processes.Process(target=train_in, args=(three_classes, tmp_path/"whole"))
     process.start(); process.join()
     assert process.exitcode == 0
     rng, out, steps = random.Random(0), tmp_path/"killed", []
     for _ in range(20):
-        process = processes.Process(target=train_in, args=(folder, out), kwargs=dict(resume=True))
+        process = processes.Process(target=train_in, args=(three_classes, out), kwargs=dict(resume=True))
         process.start()
         done = [o.name for o in checkpoints(out/"checkpoints")]
         while [o.name for o in checkpoints(out/"checkpoints")] == done and process.is_alive(): time.sleep(0.005)
@@ -62,47 +49,47 @@ def test_killed_at_twenty_points_it_ends_at_the_same_bits(folder, processes, tmp
         assert len(checkpoints(out/"checkpoints")) <= 3  # two, and one more between writing and removing
     assert len(set(steps)) >= 15, steps
     if not (out/"metrics.json").exists():
-        process = processes.Process(target=train_in, args=(folder, out), kwargs=dict(resume=True))
+        process = processes.Process(target=train_in, args=(three_classes, out), kwargs=dict(resume=True))
         process.start(); process.join()
         assert process.exitcode == 0
     assert bytes_of(out) == bytes_of(tmp_path/"whole")
     assert not (out/"checkpoints").exists()
 
-def test_only_the_same_unfinished_run_is_resumed(folder, tmp_path):
-    train_in(folder, tmp_path/"a", epochs=1)
-    with pytest.raises(RunError, match="holds a finished run"): train_in(folder, tmp_path/"a", epochs=1, resume=True)
+def test_only_the_same_unfinished_run_is_resumed(three_classes, tmp_path):
+    train_in(three_classes, tmp_path/"a", epochs=1)
+    with pytest.raises(RunError, match="holds a finished run"): train_in(three_classes, tmp_path/"a", epochs=1, resume=True)
     (tmp_path/"a/metrics.json").unlink()
-    with pytest.raises(RunError, match="there: epochs 1"): train_in(folder, tmp_path/"a", epochs=2, resume=True)
+    with pytest.raises(RunError, match="there: epochs 1"): train_in(three_classes, tmp_path/"a", epochs=2, resume=True)
     before = (tmp_path/"a/history.jsonl").read_bytes()
-    train_in(folder, tmp_path/"a", epochs=1, resume=True)
+    train_in(three_classes, tmp_path/"a", epochs=1, resume=True)
     assert (tmp_path/"a/history.jsonl").read_bytes() == before
 
-def test_loss_that_is_no_number_stops_with_the_last_good_weights(folder, tmp_path, monkeypatch):
+def test_loss_that_is_no_number_stops_with_the_last_good_weights(three_classes, tmp_path, monkeypatch):
     learn = Training.learn
     def poisoned(self, rows, epoch):
         if self.step == 15: next(self.plain.network.parameters()).data[0] = float("nan")
         return learn(self, rows, epoch)
     monkeypatch.setattr(Training, "learn", poisoned)
-    with pytest.raises(RunError, match="the loss became no number in step 16, in epoch 2"): train_in(folder, tmp_path/"a")
+    with pytest.raises(RunError, match="the loss became no number in step 16, in epoch 2"): train_in(three_classes, tmp_path/"a")
     whole = [load_model(tmp_path/"a").network.state_dict(), load_checkpoint(tmp_path/"a/checkpoints")["model"]]
     assert all(o.isfinite().all() for weights in whole for o in weights.values())
 
-def test_full_disk_is_one_line_and_costs_only_the_steps_since(folder, tmp_path, processes):
+def test_full_disk_is_one_line_and_costs_only_the_steps_since(three_classes, tmp_path, processes):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
-        with pytest.raises(RunError, match="could not be written.*Make room on the disk"): train_in(folder, tmp_path/"a")
+        with pytest.raises(RunError, match="could not be written.*Make room on the disk"): train_in(three_classes, tmp_path/"a")
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    train_in(folder, tmp_path/"a", resume=True)
+    train_in(three_classes, tmp_path/"a", resume=True)
     assert json.loads((tmp_path/"a/metrics.json").read_text())["test"]["n"] == 24
 
-def test_full_memory_halves_what_is_computed_at_once_or_stops(folder, tmp_path, monkeypatch):
+def test_full_memory_halves_what_is_computed_at_once_or_stops(three_classes, tmp_path, monkeypatch):
     learn, sizes = Training.learn, []
     def at_most_four(self, rows, epoch):
         if (part := len(rows)//self.config.accumulate) > 4: raise RuntimeError("CUDA out of memory. Tried to allocate")
         sizes.append(part)
         return learn(self, rows, epoch)
     monkeypatch.setattr(Training, "learn", at_most_four)
-    with pytest.raises(RunError, match="the memory is full.*accumulate 2"): train_in(folder, tmp_path/"a", epochs=1)
-    train_in(folder, tmp_path/"b", epochs=1, out_of_memory="halve")
+    with pytest.raises(RunError, match="the memory is full.*accumulate 2"): train_in(three_classes, tmp_path/"a", epochs=1)
+    train_in(three_classes, tmp_path/"b", epochs=1, out_of_memory="halve")
     assert set(sizes) <= {1, 2, 3, 4}
