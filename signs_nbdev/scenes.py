@@ -258,44 +258,7 @@ def textures(
     scene = scene + 0.08*_rand(rng, n, 1, 1, 1)*clouds(n, size, rng)
     return scene.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
 
-def rooms(
-    n: int,        # Pictures
-    size: int,     # Edge, pixels
-    seed: int = 0, # Draws
-) -> Tensor: # `(n, size, size, 3)` uint8
-    "The rooms in which hands are rendered, empty"
-    rng = Generator().manual_seed(seed)
-    with one_thread(): drawn = torch.stack([draw_room(size, rng) for _ in range(n)])
-    return drawn.mul(255).round().byte().permute(0, 2, 3, 1)
-
-def pictures(
-    folder: str | Path, # Folder or zip of any pictures
-    n: int,             # How many, drawn from them
-    size: int,          # Edge, pixels
-    seed: int = 0,      # Draws
-) -> Tensor: # `(n, size, size, 3)` uint8
-    "The user's pictures, squared"
-    found = pictures_in(folder)
-    drawn = torch.randperm(len(found.names), generator=Generator().manual_seed(seed))[:n]
-    return torch.stack([torch.from_numpy(prepare(found.read(o), "photo", size, 3, o))
-                        for o in (found.names[i] for i in drawn)])
-
 # %% ../nbs/02d_scenes.ipynb #825fb88c
-def textures(
-    n: int,        # Pictures
-    size: int,     # Edge, pixels
-    seed: int = 0, # Draws
-) -> Tensor: # `(n, size, size, 3)` uint8
-    "Scenes of clouds, patterns and boxes, no two alike"
-    rng = Generator().manual_seed(seed)
-    paint = lambda: torch.lerp(_rand(rng, n, 1, 1, 1), _rand(rng, n, 3, 1, 1), 0.7*_rand(rng, n, 1, 1, 1))
-    scene = paint() + 0.25*_rand(rng, n, 1, 1, 1)*clouds(n, size, rng)
-    for often, layer in ((0.4, patterns), *((0.5, boxes),)*5):
-        there = (_rand(rng, n, 1, 1, 1) < often)*(0.3 + 0.7*_rand(rng, n, 1, 1, 1))
-        scene = torch.lerp(scene, paint().expand_as(scene), there*layer(n, size, rng))
-    scene = scene + 0.08*_rand(rng, n, 1, 1, 1)*clouds(n, size, rng)
-    return scene.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
-
 def rooms(
     n: int,        # Pictures
     size: int,     # Edge, pixels
