@@ -56,7 +56,8 @@ def test_module_imports_only_what_is_declared_and_below_it(module):
     def imported(nodes):
         for node in nodes:
             if isinstance(node, ast.Import): yield from (o.name for o in node.names)
-            elif isinstance(node, ast.ImportFrom): yield "." * node.level + (node.module or "")
+            elif isinstance(node, ast.ImportFrom):
+                yield from ("." * node.level + o for o in ([node.module] if node.module else [o.name for o in node.names]))
     is_ours = lambda name: name.startswith((".", "signs_nbdev"))
     tree = ast.parse(module.read_text())
     for o in filter(is_ours, imported(tree.body)):  # an import within a function may reach up, and says why
