@@ -57,7 +57,8 @@ def test_module_imports_only_what_is_declared_and_below_it(module):
         for node in nodes:
             if isinstance(node, ast.Import): yield from (o.name for o in node.names)
             elif isinstance(node, ast.ImportFrom):
-                yield from ("." * node.level + o for o in ([node.module] if node.module else [o.name for o in node.names]))
+                named = [node.module] if node.module else [o.name for o in node.names]
+                yield from ("." * node.level + o for o in named)
     is_ours = lambda name: name.startswith((".", "signs_nbdev"))
     tree = ast.parse(module.read_text())
     for o in filter(is_ours, imported(tree.body)):  # an import within a function may reach up, and says why
