@@ -91,9 +91,10 @@ class SignModel(nn.Module):
 
     def _repr_markdown_(self) -> str:
         costs, c = summary(self), self.config
-        return (f"**{c['arch']}** for {len(c['classes'])} classes in pictures of {c['size']}×{c['size']}×{c['channels']}: "
-                f"{costs.params:,} parameters, {costs.macs/1e6:,.1f} M multiply-adds, normalisation \"{c['normalize']}\""
-                + ", every stride of its stem taken out" * (c.get("stem") == "fine"))
+        shape = f"{c['size']}×{c['size']}×{c['channels']}"
+        return (f"**{c['arch']}** for {len(c['classes'])} classes in pictures of {shape}: "
+                f"{costs.params:,} parameters, {costs.macs/1e6:,.1f} M multiply-adds, normalisation `{c['normalize']}`"
+                + (", no stride in its stem" if c.get("stem") == "fine" else ""))
 
 # %% ../nbs/03_models.ipynb #e3b8f5f0
 def last_map(
@@ -148,10 +149,13 @@ def fit_stem(
     check_name("stem", stem, STEMS)
     fixed = timm.get_pretrained_cfg(arch).fixed_input_size
     can = not fixed and bool(stem_strides(network))
-    if stem == "fine" and not can: raise ConfigError(f"stem of {arch}", got=stem, wanted='"auto" or "keep": it has no strides')
+    if stem == "fine" and not can:
+        raise ConfigError(f"stem of {arch}", got=stem, wanted='"auto" or "keep", for it has no strides to take out')
     why = fault(LEAST_MAP if stem == "auto" else 1)
     done = "fine" if stem == "fine" or stem == "auto" and why and can else "keep"
-    if done == "fine" and (fine_stem(network) is network): why = fault(LEAST_MAP)
+    if done == "fine":
+        fine_stem(network)
+        why = fault(LEAST_MAP)
     if why: raise ConfigError(
         f"{arch} cannot read pictures of {size} px", got=why, wanted=f"{LEAST_MAP}×{LEAST_MAP} or more",
         do="Take a larger size, " + ("patch_size=4 where timm has it" if fixed else "output_stride=8 where timm has it")
@@ -189,11 +193,11 @@ def check_taken(
     weights: Mapping[str, Tensor], # The state dict
     arch: str,                     # The network's name
 ):
-    "An error if few of the network's tensors are among the weights, by whatever name"
+    "An error if few of the network's layers are among the weights, by whatever name"
     mark = lambda o: (o.numel(), o.double().sum().item())
-    given, ours = {mark(o) for o in weights.values()}, [mark(o) for o in network.parameters()]
+    given, ours = ([mark(o) for o in tensors if o.ndim > 1] for tensors in (weights.values(), network.parameters()))
     if 2*(found := sum(o in given for o in ours)) < len(ours):
-        raise RunError(f"these weights are not of {arch}", got=f"{found} of its {len(ours)} tensors",
+        raise RunError(f"these weights are not of {arch}", got=f"{found} of its {len(ours)} layers",
                        do="Name the arch that they were made with.")
 
 # %% ../nbs/03_models.ipynb #10393443
