@@ -135,12 +135,13 @@ class SignNet(nn.Module):
         kernel, stride = _per_stage("kernel", kernel, n), _per_stage("stride", stride, n)
         padding = [k//2 for k in kernel] if padding is None else _per_stage("padding", padding, n, least=0)
         depths, widths = _per_stage("depths", depths, n, least=0), _per_stage("widths", widths, n)
+        drops = torch.linspace(0, drop_path_rate, n).tolist()
         same = dict(pool=pool, block=block, act=check_name("act", act, ACTIVATIONS), residual=residual,
                     attn=check_name("attn", attn, ATTENTIONS))
         self.num_classes, self.num_features = num_classes, widths[-1]
         self.stages = nn.Sequential(*(
-            stage(*sizes, **same, drop_path=drop) for *sizes, drop in zip(
-                [in_chans, *widths], widths, depths, kernel, stride, padding, torch.linspace(0, drop_path_rate, n).tolist())))
+            stage(*sizes, **same, drop_path=drop)
+            for *sizes, drop in zip([in_chans, *widths], widths, depths, kernel, stride, padding, drops)))
         self.head = ClassifierHead(widths[-1], num_classes, global_pool, drop_rate)
         self.head_hidden_size = self.head.num_features
 
@@ -217,8 +218,8 @@ class SeedCNN(nn.Module):
         self.num_classes, self.num_features, self.head_hidden_size = num_classes, 64, 512
         sides = [((o - 8)//4 - 3)//2 - 1 for o in to_2tuple(img_size)] # of the last map
         if min(sides) < 1: raise ConfigError("img_size of seed_cnn", got=img_size, wanted="36 pixels or more")
-        self.features = nn.Sequential(
-            nn.Conv2d(in_chans, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU())
+        convolutions = nn.Conv2d(in_chans, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3)
+        self.features = nn.Sequential(*(o for conv in convolutions for o in (conv, nn.ReLU())))
         self.hidden = nn.Sequential(
             nn.Flatten(), nn.Linear(64*sides[0]*sides[1], 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU())
         self.reset_classifier(num_classes)
