@@ -62,7 +62,6 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)                    # Of split, weights, order and augmentation
     precision: str | None = None                            # "fp32", "bf16" or "fp16"; None: as the device can
     device: str = "auto"                                    # "auto", "cpu", "cuda" or "mps"
-    channels_last: bool = False                             # Keep maps with their channels last
     compile: bool = False                                   # Let torch.compile make the network faster
     deterministic: bool = False                             # Refuse what does not give the same bits twice
     out_of_memory: str = "stop"                             # "stop", or "halve" what is computed at once and go on

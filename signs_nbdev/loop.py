@@ -24,6 +24,7 @@ from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.optim.lr_scheduler import LambdaLR
 
 from .augment import recipe as make_recipe
 from .config import TrainConfig
@@ -131,8 +132,6 @@ class Training:
         model = create_model(config.arch, data.classes, data.images.shape[-1], config.size, config.pretrained)
         if config.start_from: start_weights(model, config.start_from)
         scenes = config.scenes and prepare_scenes(data, index, config.scenes, config.scene_share, config.seed)
-        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        if config.channels_last: model.to(memory_format=self.layout)
         if config.compile: model.compile()
         self.config, self.accelerator = config, make_accelerator(config, out)
         device = self.accelerator.device
@@ -173,7 +172,7 @@ class Training:
                 labels, size = self.data.labels[partner], images.shape[1:3]
                 target = self.augment.targets(target, labels, some, epoch, len(self.data.classes), size)
             with self.accelerator.autocast():
-                part = F.cross_entropy(self.model(pictures.contiguous(memory_format=self.layout)), target, self.weights, reduction="sum",
+                part = F.cross_entropy(self.model(pictures), target, self.weights, reduction="sum",
                                        label_smoothing=self.config.label_smoothing)*(world/len(rows))
             self.accelerator.backward(part)
             loss += part.detach()
@@ -210,6 +209,7 @@ class Training:
     def find_rates(self, steps: int = 100) -> Rates:
         "Let the learning rate grow, and watch the loss; begin another training afterwards"
         order = shuffled(self.index, self.config.seed, 0).split(self.config.batch_size)
+        self.schedule = LambdaLR(self.optimizer, lambda step: 1)  # it may be longer than the training
         return find_rates(self.optimizer, lambda: self.learn(order[self.step % len(order)], 0).item(), steps=steps)
 
 # %% ../nbs/03e_loop.ipynb #f9b8afb7

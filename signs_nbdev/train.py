@@ -180,9 +180,9 @@ def _train(config: TrainConfig, data: SignData, split: Split, out: Path, line: C
             loss = training.walk(epoch, tick)
             training.check()
             row = judge(training, split, epoch, loss)
-            better = row["valid_accuracy"] >= training.best
+            better, gained = row["valid_accuracy"] >= training.best, row["valid_accuracy"] > training.best
             training.rows.append(row)
-            training.best, training.waited = max(training.best, row["valid_accuracy"]), 0 if better else training.waited + 1
+            training.best, training.waited = max(training.best, row["valid_accuracy"]), 0 if gained else training.waited + 1
             accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
             if not accelerator.is_main_process: continue
             if better: save_model(training.judged, out)

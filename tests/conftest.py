@@ -27,11 +27,11 @@ def signs_data():
 
 @pytest.fixture(scope="session")
 def three_classes(tmp_path_factory):
-    "A folder of three classes of 40 pictures each, 16 px."
+    "A folder of three classes of 40, 40 and 25 pictures of 16 px."
     place, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
     for k, name in enumerate("abc"):
         (place/name).mkdir()
-        for i in range(40):
+        for i in range(40 if k < 2 else 25):
             pixels = rng.integers(0, 120, (16, 16, 3)) + 60*k
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place/name/f"{i}.png")
     return str(place)
