@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm import create_model as timm_model
 from timm.models import group_parameters
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from .core import ConfigError, RunError, check_name
+from .core import ConfigError, RunError, check_name, project_root
 from .models import SignModel
 
 # %% ../nbs/03a_weights.ipynb #a67af22c
@@ -33,7 +33,7 @@ def file_weights(
 ) -> dict[str, Tensor]: # Name -> tensor, on the CPU
     "Read a state dict from a file, as tensors and nothing else"
     path = Path(path)
-    if not path.is_file(): raise RunError(f"{path}: no such file", wanted="a file of weights")
+    if not path.is_file(): raise RunError(f"{path}: no such file", wanted='"hub", "package" or a file of weights')
     try:
         if path.suffix == ".safetensors": return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -54,23 +54,23 @@ def package_weights(
     arch: str, # A network whose weights come as a package, of `WEIGHT_PACKAGES`
 ) -> dict[str, Tensor]: # By timm's names
     "ImageNet weights from an installed Python package"
-    package, file = WEIGHT_PACKAGES[check_name("arch with weights in a package", arch, WEIGHT_PACKAGES)]
+    package, file = WEIGHT_PACKAGES[check_name("arch with weights in a package", arch.split(".")[0], WEIGHT_PACKAGES)]
     try: path = files(package.replace("-", "_"))/file
     except ModuleNotFoundError: raise ConfigError(f"no weights for {arch}", got=f"package {package} is not installed",
                                                   do="pip install signs_nbdev[weights]") from None
     weights, ours = file_weights(path), timm_model(arch).state_dict()
     if [o.shape for o in weights.values()] != [o.shape for o in ours.values()]:
-        raise RunError(f"{package} holds other weights than {arch}'s", do="Install the version that setup.py names.")
+        raise RunError(f"{package} holds other weights than {arch}'s", do="Take them from the hub or a file.")
     return dict(zip(ours, weights.values()))
 
 # %% ../nbs/03a_weights.ipynb #24091c80
 def read_weights(
-    source: bool | str, # False: none; True or "hub"; "package"; or a file's path
+    source: bool | str, # False: none; True or "hub"; "package"; or a file, told from the project's folder
     arch: str,          # Whose weights
 ) -> bool | dict[str, Tensor]: # What `create_model` takes as `pretrained`
     "Weights by the name of their source"
     if source in (True, False, "hub"): return bool(source)
-    return package_weights(arch) if source == "package" else file_weights(source)
+    return package_weights(arch) if source == "package" else file_weights(project_root()/source)
 
 # %% ../nbs/03a_weights.ipynb #cdf57b2d
 def layer_groups(
@@ -81,7 +81,8 @@ def layer_groups(
     head = network.get_classifier()
     heads = {id(p) for m in (head if isinstance(head, tuple) else (head,)) for p in m.parameters()}
     ids = {name: id(p) for name, p in network.named_parameters()}
-    groups = group_parameters(network, network.group_matcher(coarse=True)).values()
+    matcher = network.group_matcher(coarse=True) if hasattr(network, "group_matcher") else lambda name: 0
+    groups = group_parameters(network, matcher).values()
     body = [[o for o in names if ids[o] not in heads] for names in groups]
     return [o for o in (*body, [n for n, i in ids.items() if i in heads]) if o]
 
