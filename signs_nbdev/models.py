@@ -37,7 +37,7 @@ class SignModel(nn.Module):
     def __init__(
         self,
         network: nn.Module, # From `timm.create_model`
-        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std
+        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std, stem
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
