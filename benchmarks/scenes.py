@@ -94,6 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="which seeds (default: 0 1 2)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help='which variants, such as "textures+rooms 0.5"')
     parser.add_argument("--wide", action="store_true", help="with rendered hands among the photos (report)")
     given = parser.parse_args()
     data = load("asl_alphabet", size=SIZE)
@@ -103,7 +104,7 @@ def main():
         here, judged = clip[seed % 2][::3], {"the other clip": data[clip[1 - seed % 2][::2]]}
         if given.stage == "report":
             here, judged = torch.cat(clip[:2])[::3], {"frames 2001-2500": data[clip[2]], **everyone()}
-        for name in CHOICES if given.stage == "choose" else REPORTED:
+        for name in given.only or (CHOICES if given.stage == "choose" else REPORTED):
             title = f"{name}, wide" if given.wide else name
             file = RUNS/f"{given.stage} {title} {seed}.json".replace(" ", "-")
             if file.is_file(): continue
