@@ -27,6 +27,8 @@ for split in ("random", "block"):
         for seed in range(3 if (split, recipe) == ("block", "hands") else 1):
             WANTED[f"asl-{split}-{recipe}-{seed}"] = dict(dataset="asl_alphabet", split=split, recipe=recipe, seed=seed)
             if recipe == "none": WANTED[f"asl-{split}-none-{seed}"] |= dict(epochs=10)  # by then it knows them by heart
+for seed in range(3): # hands cut out of the training frames, over other scenes
+    WANTED[f"asl-block-scenes-{seed}"] = WANTED[f"asl-block-hands-{seed}"] | dict(scenes="textures+rooms")
 WANTED |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
 
 

@@ -74,7 +74,7 @@ def thinplate(
 def mirror(
     p: float = 1, # Share of pictures changed
 ) -> nn.Module:
-    "In no recipe: a mirrored hand is the other hand's sign, and a mirrored character another character."
+    "In no recipe: a mirrored hand is the other hand's sign, and may look like another letter of this one."
     return ka.RandomHorizontalFlip(p=p)
 
 # %% ../nbs/02_augment.ipynb #d1e5d973
@@ -238,17 +238,17 @@ def mixed(
 RECIPES: dict[str, dict[str, dict[str, float]]] = {
     "none": {},
     "hands": {
-        "affine": dict(rotate=15, shift=0.12, scale=0.2, shear=8), "perspective": dict(corner=0.15, p=0.2),
+        "affine": dict(rotate=10, shift=0.12, scale=0.2, shear=8), "perspective": dict(corner=0.15, p=0.2),
         "saturation": dict(change=0.6), "hue": dict(turn=0.04, p=0.5), "lamp": dict(p=0.5), "grey": dict(p=0.2),
         "brightness": dict(change=0.2, p=0.8), "contrast": dict(change=0.6), "gamma": dict(change=0.8),
         "light": dict(gain=0.3, p=0.5), "equalize": dict(p=0.1), "blur": dict(sigma=1, p=0.2),
-        "noise": dict(std=0.03, p=0.2), "erase": dict(area=0.1, p=0.2), "ghost": dict(share=0.45),
+        "noise": dict(std=0.03, p=0.2), "erase": dict(area=0.1, p=0.2),
     },
     "bones": {
-        "affine": dict(rotate=10, shift=0.07, scale=0.12, shear=8),
+        "affine": dict(rotate=5, shift=0.07, scale=0.12, shear=8),
         "elastic": dict(push=0.5, p=0.3),
         "brightness": dict(change=0.1, p=0.5), "contrast": dict(change=0.3, p=0.5),
-        "blur": dict(sigma=0.8, p=0.1), "noise": dict(std=0.05, p=0.2), "erase": dict(area=0.1, p=0.2),
+        "blur": dict(sigma=0.8, p=0.1), "noise": dict(std=0.05, p=0.2), "erase": dict(area=0.05, p=0.2),
     },
 }
 

@@ -144,13 +144,13 @@ def run_position(
     runs: np.ndarray,  # Run of each picture, `(N,)` int
     order: np.ndarray, # What to sort a run by, `(N,)`
 ) -> np.ndarray: # Position in its run, `(N,)` float in (0, 1)
-    "How far along its run each picture stands: the first of n at 0.5/n, the last at 1 - 0.5/n; equals stand together"
+    "How far along its run each picture stands: the first of n at 0.5/n, the last at 1 - 0.5/n; equals at the last of them"
     by = np.lexsort((order, runs))
     _, start, count = np.unique(runs[by], return_index=True, return_counts=True)
     along = (np.arange(len(runs)) - np.repeat(start, count) + 0.5)/np.repeat(count, count)
-    first = np.r_[True, (np.diff(runs[by]) != 0) | (np.diff(order[by]) != 0)][:len(by)]  # of equals
+    last = np.r_[(np.diff(runs[by]) != 0) | (np.diff(order[by]) != 0), True]  # of equals
     position = np.empty(len(runs))
-    position[by] = along[np.flatnonzero(first)[first.cumsum() - 1]]
+    position[by] = along[np.flatnonzero(last)[np.r_[0, last[:-1].cumsum()]]]
     return position
 
 # %% ../nbs/01_data.ipynb #0744df3b
