@@ -38,7 +38,9 @@ class TrainConfig(BaseModel):
     split: str | None = None                                # Kind of split; None: usual
     fold: int = Field(0, ge=0, le=4)                        # Which of 5 folds tests (split "kfold")
     arch: str = "signnet"                                   # Any timm model
-    pretrained: bool = False                                # Start from timm's pretrained weights
+    pretrained: bool | str = False                          # Weights to start from: True or "hub", "package", a file
+    frozen_epochs: int = Field(0, ge=0)                     # Epochs in which only the classifier learns
+    thaw: int = Field(1, ge=1)                              # Groups of layers that each later epoch adds
     start_from: str | None = None                           # Run folder whose weights to start from; None: fresh ones
     recipe: str | dict[str, dict[str, float]] | None = None # Augmentation: a name or operation -> sizes; None: usual
     strength: float = Field(1.0, ge=0, le=3)                # Strength of the augmentation; 0 is none

@@ -35,6 +35,7 @@ from .fused import Fused, fuse
 from .models import SignModel, create_model, load_model
 from .optimize import Rates, find_rates, make_optimizer, make_schedule
 from .scenes import prepare_scenes
+from .weights import freeze, layer_groups, read_weights, thawed
 
 # %% ../nbs/03e_loop.ipynb #54236809
 def shuffled(
@@ -59,7 +60,7 @@ def start_weights(
 ) -> SignModel: # `model`, with these weights
     "Take over the weights of another run"
     other = load_model(project_root()/folder)
-    for what in ("arch", "channels"):
+    for what in ("arch", "channels", "stem"):
         if model.config[what] != other.config[what]:
             raise RunError(f"start_from: {what} of {folder}", got=other.config[what], wanted=model.config[what])
     if model.classes != other.classes: other.network.reset_classifier(len(model.classes))
@@ -129,7 +130,8 @@ class Training:
         out: Path | None = None, # The run's folder, for the tracker
     ):
         seed_everything(config.seed)
-        model = create_model(config.arch, data.classes, data.images.shape[-1], config.size, config.pretrained)
+        model = create_model(config.arch, data.classes, data.images.shape[-1], config.size,
+                             read_weights(config.pretrained, config.arch))
         if config.start_from: start_weights(model, config.start_from)
         scenes = config.scenes and prepare_scenes(data, index, config.scenes, config.scene_share, config.seed)
         if config.compile: model.compile()
@@ -188,6 +190,7 @@ class Training:
         tick: Callable[[int], Any] = lambda n: None,  # Told after each step how many pictures it took
     ) -> float: # Mean loss of the epoch, nats a picture
         "Go through an epoch, from where the training is"
+        freeze(self.plain, thawed(epoch, self.config.frozen_epochs, len(layer_groups(self.plain)), self.config.thaw))
         done, world = self.step - (epoch - 1)*self.steps, self.accelerator.num_processes
         if not done: self.loss.zero_()
         for rows in shuffled(self.index, self.config.seed, epoch).split(self.config.batch_size)[done:]:

@@ -26,7 +26,7 @@ def usual(three_classes, tmp_path_factory):
     dict(recipe={"grey": {"p": 0.5}}), dict(strength=0.5), dict(epochs=3), dict(batch_size=8), dict(accumulate=2),
     dict(optimizer="muon"), dict(optimizer="sgd"), dict(schedule="cosine"), dict(schedule="linear"), dict(warmup=0.5),
     dict(learning_rate=1e-3), dict(weight_decay=0.5), dict(layer_decay=0.5), dict(max_norm=0.1), dict(label_smoothing=0.0),
-    dict(class_weights=True), dict(ema=0.9), dict(seed=1), dict(precision="bf16"), dict(recipe={"mixup": {"share": 0.5}}),
+    dict(class_weights=True), dict(ema=0.9), dict(frozen_epochs=1), dict(frozen_epochs=1, thaw=2), dict(seed=1), dict(precision="bf16"), dict(recipe={"mixup": {"share": 0.5}}),
 ], ids=str)
 def test_other_value_other_weights(usual, three_classes, tmp_path, change):
     folder, _ = trained(three_classes, tmp_path/"a", **change)
