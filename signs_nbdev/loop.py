@@ -94,23 +94,24 @@ class SharedNorm(nn.BatchNorm2d):
     "Batch norm over the pictures of all processes"
     def forward(self, x):
         if not self.training: return super().forward(x)
-        ours = torch.stack([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_full(x.shape[1:2], x[:, 0].numel())])
-        total, square, n = all_reduce(ours.float())
+        wide = x.float()  # in half precision a sum would lose its small parts
+        ours = [wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_full(x.shape[1:2], x[:, 0].numel())]
+        total, square, n = all_reduce(torch.stack(ours))
         mean, var = total/n, square/n - (total/n).square()
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var*n/(n - 1), self.momentum)
         gain = self.weight*(var + self.eps).rsqrt()
-        y = x*gain[:, None, None] + (self.bias - mean*gain)[:, None, None]
+        y = (wide*gain[:, None, None] + (self.bias - mean*gain)[:, None, None]).to(x.dtype)
         return self.act(self.drop(y)) if isinstance(self, BatchNormAct2d) else y
 
 class SharedNormAct(SharedNorm, BatchNormAct2d):
     "timm's batch norm with its activation, over the pictures of all processes"
 
 def share_norms(
-    model: nn.Module,    # With batch norms, or none
-    device: torch.device # Where it is trained
+    model: nn.Module,     # With batch norms, or none
+    device: torch.device, # Where it is trained
 ) -> nn.Module: # `model`, changed; for training in several processes
     "Let batch norms look at the pictures of all processes"
     if device.type == "cuda": return convert_sync_batchnorm(model)

@@ -28,7 +28,7 @@ from .core import (
     ConfigError, RunError, atomic_path, main_process, progress, project_root, provenance, read_json, resolve_device,
     resolve_precision, write_json)
 from .data import SignData, Split
-from .loop import Training, predict
+from .loop import Training, make_augment, predict
 from .models import SignModel, load_model, save_model
 from .sources import SOURCES, load
 
@@ -99,6 +99,7 @@ def start_run(
         begun = f"{begun.name} {read_json(begun/'model.json')['sha256'][:16]}"
     told = {**config.model_dump(exclude=NOT_THE_RUN), "start_from": begun}
     made = {**provenance(), "split": {"kind": split.kind, "hash": split.hash, "leaky": split.leaky},
+            "recipe": make_augment(config).recipe.sizes,  # a name may come to mean another list
             "data": {"name": data.name, "hash": data.hash, "pictures": len(data), "skipped": data.skipped}}
     if config.resume and (project_root()/config.out/"config.json").exists():
         check_same(out := project_root()/config.out, told, made)
