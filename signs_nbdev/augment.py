@@ -333,11 +333,11 @@ def recipe(
 
 # %% ../nbs/02_augment.ipynb #7dbeca10
 def expand(
-    data: SignData,                # Pictures; best the training part of a split
-    times: int,                    # Versions of each
-    out: str | Path,               # Folder: new, empty, or with a beginning of this very set
-    recipe: Recipe | None = None,  # What may change; None: "hands" in colour, "bones" in grey
-    seed: int = 0,                 # Of all draws
+    data: SignData,   # Pictures; best the training part of a split
+    times: int,       # Versions of each
+    out: str | Path,  # Folder: new, empty, or with a beginning of this very set
+    recipe: Recipe | str | Mapping | None = None, # What may change; None: "hands" in colour, "bones" in grey
+    seed: int = 0,    # Of all draws
 ) -> Path: # `out`, with class folders, manifest.json and manifest.csv
     "Write augmented versions of pictures as PNG files"
     from signs_nbdev.expand import expand  # it stands on the fused recipe, which stands on this room

@@ -96,10 +96,10 @@ def _map_tensors(data: SignData, f) -> dict:
 @patch
 def __getitem__(
     self: SignData,
-    index: Tensor, # Positions `(M,)` int64 or a mask `(N,)` bool
+    index: Tensor | slice, # Positions `(M,)` int64, a mask `(N,)` bool, or a slice
 ) -> SignData: # The chosen pictures, with all that is known of them
     "The pictures at `index`"
-    index = torch.as_tensor(index)
+    index = torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index)
     rows = index.nonzero()[:, 0] if index.dtype == torch.bool else index
     files = self.files and [self.files[i] for i in rows.tolist()]
     return replace(self, files=files, **_map_tensors(self, lambda t: t[rows.to(t.device)]))

@@ -12,13 +12,14 @@ __all__ = ['check_folder_names', 'stems', 'reading', 'families', 'partners', 'se
 import csv
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .augment import RECIPES, Recipe
+from .augment import Recipe, recipe as make_recipe
 from .core import (
     ConfigError, DataError, atomic_path, progress, provenance, read_json, tensor_hash, write_json)
 from .data import SignData
@@ -122,17 +123,17 @@ def write_table(
 
 # %% ../nbs/02g_expand.ipynb #f3aab9da
 def expand(
-    data: SignData,                # Pictures; best the training part of a split
-    times: int,                    # Versions of each
-    out: str | Path,               # Folder: new, empty, or with a beginning of this very set
-    recipe: Recipe | None = None,  # What may change; None: "hands" in colour, "bones" in grey
-    seed: int = 0,                 # Of all draws
+    data: SignData,   # Pictures; best the training part of a split
+    times: int,       # Versions of each
+    out: str | Path,  # Folder: new, empty, or with a beginning of this very set
+    recipe: Recipe | str | Mapping | None = None, # What may change; None: "hands" in colour, "bones" in grey
+    seed: int = 0,    # Of all draws
 ) -> Path: # `out`, with class folders, manifest.json and manifest.csv
     "Write augmented versions of pictures as PNG files"
     if not isinstance(times, int) or times < 1:
         raise ConfigError("times", got=repr(times), wanted="versions of each picture, at least 1")
-    name = "hands" if data.images.shape[-1] == 3 else "bones"
-    if recipe is None: recipe = Recipe(RECIPES[name], name=name)
+    if recipe is None: recipe = "hands" if data.images.shape[-1] == 3 else "bones"
+    if not isinstance(recipe, Recipe): recipe = make_recipe(recipe)
     if recipe.mixes:
         raise ConfigError(f"recipe {recipe.name} mixes labels", wanted="one without mixup and cutmix",
                           do="A file in a class folder has one label. Training can use it, without files.")
