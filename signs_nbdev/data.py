@@ -148,9 +148,9 @@ def run_position(
     by = np.lexsort((order, runs))
     _, start, count = np.unique(runs[by], return_index=True, return_counts=True)
     along = (np.arange(len(runs)) - np.repeat(start, count) + 0.5)/np.repeat(count, count)
-    last = np.r_[(np.diff(runs[by]) != 0) | (np.diff(order[by]) != 0), True]  # of equals
+    last = np.r_[(np.diff(runs[by]) != 0) | (np.diff(order[by]) != 0), True][:len(by)]  # of equals
     position = np.empty(len(runs))
-    position[by] = along[np.flatnonzero(last)[np.r_[0, last[:-1].cumsum()]]]
+    position[by] = along[np.flatnonzero(last)[np.r_[0, last[:-1].cumsum()][:len(by)]]]
     return position
 
 # %% ../nbs/01_data.ipynb #0744df3b
