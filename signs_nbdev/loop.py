@@ -78,8 +78,8 @@ def make_accelerator(
     "Accelerate, on the configured device with the configured precision"
     device = resolve_device(config.device)
     if "ACCELERATE_USE_CPU" not in os.environ and "WORLD_SIZE" not in os.environ: AcceleratorState._reset_state(True)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=PRECISIONS[config.precision], log_with=config.tracker,
-                       project_dir=out and out/"tracker")
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=PRECISIONS[config.precision], project_dir=out and out/"tracker",
+                       log_with=config.tracker if out else None)
 
 def weights_of_classes(
     labels: Tensor, # Of the training pictures, `(N,)` int64
@@ -156,6 +156,21 @@ class Training:
     @property
     def judged(self) -> SignModel: return self.average.module if self.average else self.plain # the model to keep
 
+    def show(
+        self,
+        rows: Tensor, # Positions, `(B,)` int64
+        epoch: int,   # In which pass
+    ) -> tuple[Tensor, Tensor]: # Pictures `(B, C, H, W)` in [0, 1]; classes `(B,)` int64 or their shares `(B, K)`
+        "What the model gets to see of some pictures, and what it is to answer"
+        images, target = self.data.images.index_select(0, rows), self.data.labels[rows]
+        partner = self.augment.partner(rows, epoch, self.index)
+        others = self.data.images.index_select(0, partner)
+        if self.scenes: images, others = self.scenes(images, rows, epoch), self.scenes(others, partner, epoch)
+        if self.augment.mixes:
+            labels, size = self.data.labels[partner], images.shape[1:3]
+            target = self.augment.targets(target, labels, rows, epoch, len(self.data.classes), size)
+        return self.augment(images, rows, epoch, others), target
+
     def learn(
         self,
         rows: Tensor, # Positions of the batch, `(B,)` int64
@@ -166,14 +181,8 @@ class Training:
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         loss = torch.zeros_like(self.loss)
         mine = rows[rank::world]
-        for some, images, target in batches(self.data, mine, math.ceil(len(mine)/self.config.accumulate)):
-            partner = self.augment.partner(some, epoch, self.index)
-            others = self.data.images.index_select(0, partner)
-            if self.scenes: images, others = self.scenes(images, some, epoch), self.scenes(others, partner, epoch)
-            pictures = self.augment(images, some, epoch, others)
-            if self.augment.mixes:
-                labels, size = self.data.labels[partner], images.shape[1:3]
-                target = self.augment.targets(target, labels, some, epoch, len(self.data.classes), size)
+        for some in mine.split(math.ceil(len(mine)/self.config.accumulate)):
+            pictures, target = self.show(some, epoch)
             with self.accelerator.autocast():
                 part = F.cross_entropy(self.model(pictures), target, self.weights, reduction="sum",
                                        label_smoothing=self.config.label_smoothing)*(world/len(rows))
