@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from signs_nbdev.core import ConfigError
+from signs_nbdev.core import ConfigError, one_thread
 from signs_nbdev.evaluate import read_history, run
 from signs_nbdev.loop import Training
 from signs_nbdev.train import TrainConfig, load_data
@@ -13,9 +13,7 @@ USUAL = dict(dataset="folder", size=16, arch="signnet_tiny", epochs=2, batch_siz
              learning_rate=4e-3, device="cpu", precision="fp32", checkpoint=0.0)
 
 def trained(place, out, **more):
-    torch.set_num_threads(1)
-    folder, metrics = run(TrainConfig(**{**USUAL, **more}, data_root=place, out=str(out)))
-    return folder, metrics
+    with one_thread(): return run(TrainConfig(**{**USUAL, **more}, data_root=place, out=str(out)))
 
 @pytest.fixture(scope="module")
 def usual(three_classes, tmp_path_factory):

@@ -6,10 +6,9 @@ import resource
 import time
 
 import pytest
-import torch
 
 from signs_nbdev.checkpoint import checkpoints, load_checkpoint
-from signs_nbdev.core import RunError
+from signs_nbdev.core import RunError, one_thread
 from signs_nbdev.evaluate import run
 from signs_nbdev.loop import Training
 from signs_nbdev.models import load_model
@@ -19,8 +18,7 @@ SMALL = dict(dataset="folder", size=16, arch="signnet_tiny", epochs=5, batch_siz
              device="cpu", precision="fp32", checkpoint=0.001)
 
 def train_in(three_classes, out, **more):
-    torch.set_num_threads(1)
-    run(TrainConfig(**{**SMALL, **more}, data_root=three_classes, out=str(out)))
+    with one_thread(): run(TrainConfig(**{**SMALL, **more}, data_root=three_classes, out=str(out)))
 
 @pytest.fixture(scope="module")
 def processes():
@@ -33,25 +31,24 @@ def bytes_of(out):
     return {o: (out/o).read_bytes() for o in ("model.safetensors", "history.jsonl", "metrics.json")}
 
 def test_killed_at_twenty_points_it_ends_at_the_same_bits(three_classes, processes, tmp_path):
-    process = processes.Process(target=train_in, args=(three_classes, tmp_path/"whole"))
-    process.start(); process.join()
+    def training(out, **more): # long enough not to end before it was killed often
+        process = processes.Process(target=train_in, args=(three_classes, out), kwargs=dict(epochs=20, **more))
+        process.start()
+        return process
+    process = training(tmp_path/"whole"); process.join()
     assert process.exitcode == 0
     rng, out, steps = random.Random(0), tmp_path/"killed", []
     for _ in range(20):
-        process = processes.Process(target=train_in, args=(three_classes, out), kwargs=dict(resume=True))
-        process.start()
+        process = training(out, resume=True)
         done = [o.name for o in checkpoints(out/"checkpoints")]
         while [o.name for o in checkpoints(out/"checkpoints")] == done and process.is_alive(): time.sleep(0.005)
-        time.sleep(rng.random()*0.1)
+        time.sleep(rng.random()*0.05)
         process.kill(); process.join()
-        if (out/"metrics.json").exists(): break
         steps.append(int(checkpoints(out/"checkpoints")[-1].stem))
         assert len(checkpoints(out/"checkpoints")) <= 3  # two, and one more between writing and removing
     assert len(set(steps)) >= 15, steps
-    if not (out/"metrics.json").exists():
-        process = processes.Process(target=train_in, args=(three_classes, out), kwargs=dict(resume=True))
-        process.start(); process.join()
-        assert process.exitcode == 0
+    process = training(out, resume=True); process.join()
+    assert process.exitcode == 0
     assert bytes_of(out) == bytes_of(tmp_path/"whole")
     assert not (out/"checkpoints").exists()
 
