@@ -200,7 +200,8 @@ class Training:
         tick: Callable[[int], Any] = lambda n: None,  # Told after each step how many pictures it took
     ) -> float: # Mean loss of the epoch, nats a picture
         "Go through an epoch, from where the training is"
-        freeze(self.plain, thawed(epoch, self.config.frozen_epochs, len(layer_groups(self.plain)), self.config.thaw))
+        if frozen := self.config.frozen_epochs:
+            freeze(self.plain, thawed(epoch, frozen, len(layer_groups(self.plain)), self.config.thaw))
         done, world = self.step - (epoch - 1)*self.steps, self.accelerator.num_processes
         if not done: self.loss.zero_()
         for rows in shuffled(self.index, self.config.seed, epoch).split(self.config.batch_size)[done:]:
