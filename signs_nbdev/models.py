@@ -37,7 +37,7 @@ class SignModel(nn.Module):
     def __init__(
         self,
         network: nn.Module, # From `timm.create_model`
-        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std, stem
+        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std, stem; temperature if calibrated
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
@@ -85,7 +85,8 @@ class SignModel(nn.Module):
         was = self.training
         self.eval()
         xs = (to_float(o.to(self.mean.device)) for o in images.split(batch))
-        probs = torch.cat([self(x).float().softmax(1) for x in xs])
+        warmth = self.config.get("temperature", 1) # of a calibrated model; a division by 1 changes no bit
+        probs = torch.cat([self(x).float().div(warmth).softmax(1) for x in xs])
         self.train(was)
         return probs
 
