@@ -112,6 +112,26 @@ def to(
     "Move the tensors to a device"
     return replace(self, **_map_tensors(self, lambda t: t.to(device)))
 
+# %% ../nbs/01_data.ipynb #207c617d
+@patch
+def join(
+    self: SignData,
+    other: SignData, # Pictures of the same size and classes
+) -> SignData: # Both, `self` first
+    "The pictures of two data sets as one"
+    for what in ("classes", "size and channels"):
+        ours, theirs = (o.classes if what == "classes" else tuple(o.images.shape[1:]) for o in (self, other))
+        if ours != theirs: raise DataError(f"{other.name} cannot join {self.name}: {what}", got=theirs, wanted=ours)
+    names = tuple(n for o in (self, other) for n in o.group_names or (o.name,))
+    first = len(self.group_names) or 1
+    group = lambda o: torch.zeros_like(o.labels) if o.groups is None else o.groups
+    frame = lambda o: torch.full_like(o.labels, -1) if o.frames is None else o.frames
+    files = None if self.files is None or other.files is None else self.files + other.files
+    return replace(self, images=torch.cat([self.images, other.images]), labels=torch.cat([self.labels, other.labels]),
+                   name=f"{self.name}+{other.name}", groups=torch.cat([group(self), group(other) + first]),
+                   group_names=names, frames=torch.cat([frame(self), frame(other)]), part=None, files=files,
+                   skipped=self.skipped + other.skipped, notes=self.notes + other.notes)
+
 # %% ../nbs/01_data.ipynb #1cd85c83
 @patch(as_prop=True)
 def hash(self: SignData) -> str: # 16 hexadecimal digits
