@@ -41,6 +41,7 @@ OURS = {  # parameters of the training notebook
     "student-our-way": dict(arch="mobilenetv3_small_100"),
     "signnet-none": dict(recipe="none"),
     "signnet": {},
+    "signnet-averaged": dict(ema=0.99, views=9),
     "pretrained": dict(arch="tf_efficientnet_lite0", pretrained="package", precision="fp32", epochs=8,
                        learning_rate=2e-3, layer_decay=0.85, frozen_epochs=1, thaw=30)}
 STUDENT_ASL = {f"student-asl-{split}": dict(dataset="asl_alphabet", split=split, arch="seed_cnn", size=64, recipe="none",
