@@ -24,7 +24,7 @@ from torch.optim import SGD, Adam
 from signs_nbdev.cnn import summary
 from signs_nbdev.core import one_thread, provenance, read_json, seed_everything, write_json
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.data import SignData, Split, to_float
+from signs_nbdev.data import SignData, to_float
 from signs_nbdev.evaluate import read_run
 from signs_nbdev.loop import Training
 from signs_nbdev.models import create_model, load_model
@@ -57,18 +57,19 @@ def learn(data: SignData, rows: torch.Tensor, arch: str, optimizer, epochs: int,
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     return model
 
-def by_authors(method: str, data: SignData, split: Split, seed: int) -> dict:
-    "Right answers on the test part"
+def by_authors(method: str, data: SignData, seed: int, fold: int) -> dict:
+    "Right answers on a fold"
+    split = data.split("kfold", seed=seed, fold=fold)
     model = learn(data, torch.cat([split.train, split.valid]), *AUTHORS[method], seed)
     right = model.predict(data.images[split.test]).argmax(1) == data.labels[split.test]
-    return dict(correct=int(right.sum()), n=len(right), commit=provenance()["commit"], split=split.hash)
+    return dict(correct=int(right.sum()), n=len(right), seed=seed, fold=fold, commit=provenance()["commit"])
 
 def our_way(name: str, parameters: dict) -> dict:
     "Run the training notebook, unless it has run: right answers on the test part"
     if not (RUNS/name/"metrics.json").is_file(): papermill(RUNS/name, parameters)
     keep(name)
-    test = read_run(RUNS/name).metrics["test"]
-    return dict(correct=test["correct"], n=test["n"], run=name)
+    run = read_run(RUNS/name)
+    return {k: run.metrics["test"][k] for k in ("correct", "n")} | {k: run.config[k] for k in ("seed", "fold")}
 
 def run_name(method: str, seed: int, fold: int) -> str:
     "Seed 0 of the usual method bears the name that benchmarks/results.py gave it"
@@ -82,7 +83,7 @@ def costs(method: str, data: SignData, steps: int = 10) -> dict:
             arch, optimizer, epochs = AUTHORS[method]
             start = process_time()
             model = learn(data, rows, arch, optimizer, 1, 0)
-            pictures = epochs*2400
+            pictures = epochs*(2400 // BATCH*BATCH)
         else:
             _, split, config = load_data(TrainConfig(dataset="oracle_mnist", **OURS[method]))
             training = Training(config.model_copy(update=dict(frozen_epochs=0)), data, rows)
@@ -106,7 +107,7 @@ def main():
         for seed, fold in ((seed, fold) for seed in given.seeds for fold in FOLDS):
             name = run_name(method, seed, fold)
             if method in AUTHORS and name not in runs:
-                with one_thread(): runs[name] = by_authors(method, data, data.split("kfold", seed=seed, fold=fold), seed)
+                with one_thread(): runs[name] = by_authors(method, data, seed, fold)
             elif method in OURS:
                 runs[name] = our_way(name, dict(dataset="oracle_mnist", split="kfold", fold=fold, seed=seed, **OURS[method]))
             print(name, runs[name], flush=True)
