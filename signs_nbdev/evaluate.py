@@ -6,7 +6,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['evaluate', 'data_of', 'evaluate_run', 'run', 'Run', 'read_history', 'read_run', 'evaluate_external', 'over_runs',
-           'cross_validate', 'show_history', 'show_mistakes']
+           'cross_validate', 'show_history', 'show_mistakes', 'report']
 
 # %% ../nbs/05_evaluate.ipynb #f47d6208
 import json
@@ -195,3 +195,12 @@ def show_mistakes(
     surest = wrong[m.chance[wrong, m.answer[wrong]].argsort(descending=True, stable=True)][:count]
     titles = [f"{m.classes[m.truth[i]]}\n> {m.classes[m.answer[i]]} {m.chance[i, m.answer[i]]:.0%}" for i in surest]
     return show_images(data.images[index[surest]], titles, cols=6)
+
+# %% ../nbs/05_evaluate.ipynb #5d5c66be
+def report(
+    folder: str | Path, # A finished run
+    **options,          # As `signs_nbdev.report.report` takes them: beside, data, root, sections
+) -> "Report": # In the folder: report.html, report.json and figures/
+    "Tell the truth about a run, in its folder: one page, its numbers and its figures"
+    from signs_nbdev.report import report  # it stands on this room
+    return report(folder, **options)
