@@ -39,11 +39,11 @@ AUTHORS = {  # network, optimizer and passes of those who made it
 OURS = {  # parameters of the training notebook
     "paper-our-way": dict(arch="paper_cnn"),
     "student-our-way": dict(arch="mobilenetv3_small_100"),
-    "signnet-none": dict(recipe="none"),
+    "signnet-none": dict(recipe="none", epochs=10),  # by then it knows them by heart
     "signnet": {},
     "signnet-averaged": dict(ema=0.99, views=9),
-    "pretrained": dict(arch="tf_efficientnet_lite0", pretrained="package", precision="fp32", epochs=8,
-                       learning_rate=2e-3, layer_decay=0.85, frozen_epochs=1, thaw=30)}
+    "base-averaged": dict(arch="signnet_base", ema=0.99, views=9),
+    "pretrained": dict(arch="tf_efficientnet_lite0", pretrained="package", precision="fp32", epochs=8)}
 STUDENT_ASL = {f"student-asl-{split}": dict(dataset="asl_alphabet", split=split, arch="seed_cnn", size=64, recipe="none",
                                             epochs=3, learning_rate=1e-3, label_smoothing=0.0) for split in ("random", "block")}
 
@@ -86,7 +86,7 @@ def costs(method: str, data: SignData, steps: int = 10) -> dict:
             pictures = epochs*(2400 // BATCH*BATCH)
         else:
             _, split, config = load_data(TrainConfig(dataset="oracle_mnist", **OURS[method]))
-            training = Training(config.model_copy(update=dict(frozen_epochs=0)), data, rows)
+            training = Training(config, data, rows)
             start = process_time()
             training.walk(1)
             model, pictures = training.plain, config.epochs*len(split.train)
