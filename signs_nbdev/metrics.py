@@ -10,6 +10,7 @@ __all__ = ['standard_error', 'wilson', 'difference', 'share', 'Counts', 'Metrics
 
 # %% ../nbs/04a_metrics.ipynb #ffea82ec
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -161,6 +162,19 @@ class Metrics(Counts):
         best = self.chance.topk(min(k, len(self.classes)), 1).indices  # (N, K) -> (N, k)
         return int((best == self.truth[:, None]).sum())
 
+    def examples(
+        self,
+        count: int = 6, # Pairs at most
+        each: int = 4,  # Pictures of each side at most
+    ) -> list[dict]: # As `pairs` gives it, with mistakes and like: positions of pictures, the surest answers first
+        "The most confused pairs with their surest mistakes, and the surest pictures of what they were taken for"
+        sure = self.chance.max(1).values
+        def surest(mask): return (rows := mask.nonzero()[:, 0])[sure[rows].argsort(descending=True, stable=True)][:each].tolist()
+        number = {c: i for i, c in enumerate(self.classes)}
+        mixed = lambda o: (self.truth == number[o["truth"]]) & (self.answer == number[o["answer"]])
+        right = lambda o: (self.truth == number[o["answer"]]) & (self.answer == self.truth)
+        return [{**o, "mistakes": surest(mixed(o)), "like": surest(right(o))} for o in self.pairs(count)]
+
     def summary(self) -> dict: # As it stands in `metrics.json`
         "The numbers to report"
         return {**super().summary(), "loss": self.loss, "top": {k: share(self.top(int(k)), self.n) for k in ("3", "5")}}
@@ -227,26 +241,20 @@ def show_classes(
 
 # %% ../nbs/04a_metrics.ipynb #976f9697
 def show_pairs(
-    metrics: Metrics, # What the model made of the pictures
-    images: Tensor,   # The pictures, `(N, H, W, C)` uint8
-    count: int = 6,   # Pairs of classes
-    each: int = 4,    # Pictures of each side
-) -> Figure | None: # The figure; None if there are no mistakes
-    "The most confused pairs: mistakes, the surest first, and pictures of what they were taken for"
-    if len(images) != metrics.n: raise DataError("pictures of the mistakes", got=len(images), wanted=metrics.n)
-    if not (pairs := metrics.pairs(count)): return None
-    sure = metrics.chance.max(1).values
-    def strip(mask, width): # (H, width*W, C), the surest first, filled up with white
-        rows = mask.nonzero()[:, 0]
-        some = images[rows[sure[rows].argsort(descending=True, stable=True)][:width].to(images.device)].cpu()
-        rest = torch.full((width - len(some), *images.shape[1:]), 255, dtype=torch.uint8)
-        return torch.cat([*some, *rest], 1).expand(-1, -1, 3)
-    widths, cell, line = (each, each - 1), 5.8/(2*each - 1), 0.22  # a picture and a title's line, inches
-    fig, axes = plt.subplots(len(pairs), 2, figsize=(6, len(pairs)*(cell + line)), dpi=100, squeeze=False, width_ratios=widths)
+    pairs: Sequence[Mapping], # As `examples` gives them
+    images: Tensor,           # The pictures that they were made of, `(N, H, W, C)` uint8
+) -> Figure: # The figure
+    "Left, what was mistaken for another sign; right, what it was taken for"
+    if not pairs: raise DataError("no mistakes to show", got="no pairs")
+    wide = {o: max(len(p[o]) for p in pairs) or 1 for o in ("mistakes", "like")}
+    cell, line = 5.8/sum(wide.values()), 0.22  # a picture and a title's line, inches
+    fig, axes = plt.subplots(len(pairs), 2, figsize=(6, len(pairs)*(cell + line)), dpi=100, squeeze=False,
+                             width_ratios=[*wide.values()])
     for pair, row in zip(pairs, axes):
-        i, j = (metrics.classes.index(pair[o]) for o in ("truth", "answer"))
-        for ax, mask, width in zip(row, ((metrics.truth == i) & (metrics.answer == j), metrics.truth == j), widths):
-            ax.imshow(strip(mask, width), interpolation="none")
+        for ax, (side, count) in zip(row, wide.items()):
+            some = images[torch.tensor(pair[side], dtype=torch.long, device=images.device)].cpu()
+            rest = torch.full((count - len(some), *images.shape[1:]), 255, dtype=torch.uint8)
+            ax.imshow(torch.cat([*some, *rest], 1).expand(-1, -1, 3), interpolation="none")
             ax.axis("off")
         row[0].set_title(f"{pair['truth']} taken for {pair['answer']}, {pair['times']} of {pair['n']}", fontsize=8, pad=2)
         row[1].set_title(f"{pair['answer']}", fontsize=8, pad=2)
