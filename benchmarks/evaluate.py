@@ -1,6 +1,7 @@
 """What an evaluation costs beyond the forward pass: 20,000 pictures of 64 px, SignNet, all metrics.
 
-    .venv/bin/python benchmarks/evaluate.py
+    .venv/bin/python benchmarks/evaluate.py          # about five minutes on one free core
+    .venv/bin/python benchmarks/evaluate.py 2000     # fewer pictures, for a first look
 
 Two ways through the same network, in turns, each repeated and the median taken:
 - `evaluate` with everything that a report asks of it: accuracy, loss, top-k, each class, confusion, groups, frames;
@@ -9,6 +10,7 @@ The last line is JSON: vs_forward is our time over the forward pass's."""
 import json
 import os
 import statistics
+import sys
 import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the Makefile sets it: threads that wait do not spin
@@ -19,7 +21,8 @@ from signs_nbdev.data import SignData, to_float
 from signs_nbdev.evaluate import evaluate
 from signs_nbdev.models import create_model
 
-COUNT, SIZE, BATCH, ROUNDS = 20_000, 64, 256, 3
+COUNT = int(sys.argv[1]) if sys.argv[1:] else 20_000
+SIZE, BATCH, ROUNDS = 64, 256, 3
 
 device = resolve_device()
 rng = torch.Generator().manual_seed(0)
@@ -28,7 +31,7 @@ data = SignData(images, torch.arange(COUNT) % len(ASL_CLASSES), ASL_CLASSES, "ma
                 group_names=("a", "b", "c", "d"), frames=torch.arange(COUNT)).to(device)
 model = create_model("signnet", ASL_CLASSES, size=SIZE).to(device).eval()
 batch = model.normalize(to_float(data.images[:BATCH])).contiguous(memory_format=torch.channels_last)
-sizes = [BATCH]*(COUNT//BATCH) + [COUNT % BATCH]
+sizes = [min(BATCH, COUNT - i) for i in range(0, COUNT, BATCH)]
 
 
 def forward():

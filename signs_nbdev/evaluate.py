@@ -56,7 +56,8 @@ def data_of(
     root: str | Path | None = None, # Where the data are, if not at `SIGNS_DATA`
 ) -> tuple[SignData, Split, TrainConfig]: # Data, split and configuration
     "The very pictures and split that a run was made with; others are an error"
-    config = TrainConfig(**read_json(Path(folder)/"config.json"), data_root=root and str(root))
+    here = {"device": "auto", "precision": None, "data_root": root and str(root)}  # and not as where it was trained
+    config = TrainConfig(**{**read_json(Path(folder)/"config.json"), **here})
     made = read_json(Path(folder)/"provenance.json")
     if data is None: data, split, _ = load_data(config)
     else: split = data.split(config.split, seed=config.seed, fold=config.fold)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from .calibrate import calibration, show_reliability
 from .config import TrainConfig
-from .core import RunError, SignsError, atomic_path, read_json, write_json
+from .core import ConfigError, RunError, SignsError, atomic_path, read_json, write_json
 from .data import SignData, Split
 from .evaluate import Run, data_of, evaluate, read_run, show_history
 from .metrics import (
@@ -93,7 +93,8 @@ def gather(
     try: context.data, context.split, config = data_of(run.folder, data, root)
     except SignsError as e:
         if data is not None: raise
-        why = "here are others than those of the run" if isinstance(e, RunError) else "are not on this machine (SIGNS_DATA)"
+        why = {RunError: "here are others than those of the run", ConfigError: "cannot be loaded: this version does not know "
+               "the run's configuration"}.get(type(e), "are not on this machine (SIGNS_DATA)")
         notes.append(f"The pictures of {stored['dataset']} {why}, so the counts are from the run's metrics.json, and what "
                      "takes probabilities or pictures is left out.")
         return context
@@ -286,9 +287,11 @@ def headline(
     test, kind, leaky = context.run.metrics, context.run.metrics["split"], context.run.metrics["leaky"]
     low, high = (f"{100*o:.1f}" for o in context.counts.interval)
     notes = "".join(f"<li>{html.escape(o)}</li>" for o in context.notes)
+    top = context.counts.summary().get("top", {})
+    more = "".join(f" Among its first {k} guesses: {100*o['accuracy']:.1f} %." for k, o in top.items())
     return (f'<p class="big{" bad" if leaky else ""}">{100*context.counts.accuracy:.1f} %</p>'
             f'<p><b>{context.counts.correct:,} of {context.counts.n:,} test pictures right</b>: {low} to {high} % '
-            f'(Wilson, 95 %, as if no two pictures were alike). Macro F1 {100*context.counts.macro_f1:.1f} %.</p>'
+            f'(Wilson, 95 %, as if no two pictures were alike). Macro F1 {100*context.counts.macro_f1:.1f} %.{more}</p>'
             f'<p class="soft">{html.escape(test["dataset"])}, {kind} split, {len(context.counts.classes)} classes. '
             f'{KINDS.get(kind, "")}</p>' + (f'<p class="mark">{LEAKY}</p>' if leaky else "") + (f"<ul>{notes}</ul>" if notes else ""))
 
@@ -320,7 +323,7 @@ def report(
     for about in sections:
         key = about.__name__.removeprefix("about_")
         try: section = about(context)
-        except SignsError as e: context.notes.append(f"Nothing about {key}: {e}")
+        except SignsError as e: context.notes.append(f"Nothing about {key}: {e}".replace(f"{context.run.folder}/", ""))
         else: made |= {key: section} if section else {}
     place, name = context.run.folder, context.run.folder.resolve().name
     values = {"run": name, "on": context.counts.on, "dataset": context.run.metrics["dataset"], "split": context.run.metrics["split"],
