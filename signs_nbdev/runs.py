@@ -11,6 +11,7 @@ __all__ = ['STOPPED', 'FIGURES', 'FACTS', 'is_run', 'run_folders', 'RunTable', '
 # %% ../nbs/08_runs.ipynb #5e165645
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,11 @@ def run_folders(
     return found
 
 # %% ../nbs/08_runs.ipynb #492205de
+def _seconds(folder: Path) -> float | None:
+    "How long the training took, as far as it kept it"
+    kept = folder/"speed.jsonl"
+    return sum(json.loads(o)["seconds"] for o in kept.read_text().splitlines()) if kept.is_file() else None
+
 def _row(folder: Path, name: str) -> dict:
     if (folder/STOPPED).is_file(): raise RunError(read_json(folder/STOPPED)["why"])
     if (folder/"config.json").is_file() and "dataset" not in read_json(folder/"config.json"):
@@ -63,7 +69,7 @@ def _row(folder: Path, name: str) -> dict:
     return {"run": name, **run.config, "valid": valid["accuracy"], "test": test["accuracy"],
             "error": test["standard_error"], **{k: test[k] for k in ("correct", "n", "macro_f1")},
             **{f"on {k}": v["accuracy"] for k, v in run.external.items()}, "leaky": run.metrics["leaky"],
-            "seconds": made.get("seconds"), "data": made["data"]["hash"][:8],
+            "seconds": _seconds(folder), "data": made["data"]["hash"][:8],
             "commit": made["commit"] and made["commit"][:8] + ("+" if made["diff"] else "")}
 
 # %% ../nbs/08_runs.ipynb #3cc5841e
@@ -234,7 +240,8 @@ def compare_runs(
     for what in ("data", "split"):
         if made[what]["hash"] != other[what]["hash"]:
             raise RunError(f"{folders[0].name} and {folders[1].name} were made with other {what}",
-                           got=f"{made[what]['hash']} and {other[what]['hash']}", do="Compare runs of one data set, size, split, fold and seed.")
+                           got=f"{made[what]['hash']} and {other[what]['hash']}",
+                           do="Compare runs of one data set, size, split, fold and seed.")
     data, split = data_of(first, root)
     on = f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}"
     answers = (evaluate(load_model(o.folder), data, split.test, on, o.config.get("views", 1)) for o in (a, b))
@@ -279,9 +286,11 @@ class NotebookProcess:
     @property
     def going(self) -> bool: return self.process.poll() is None
     @property
-    def why(self) -> str: # Its last line
+    def why(self) -> str: # The error it ended with, else its last line
         self.said.seek(0)
-        return next((o.strip() for o in reversed(self.said.read().splitlines()) if o.strip()), "it said nothing")
+        lines = [o.strip() for o in self.said.read().splitlines() if o.strip()] or ["it said nothing"]
+        errors = [i for i, o in enumerate(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt): ", o)]
+        return " ".join(lines[errors[-1] if errors else -1:])
     def wait(self) -> int: return self.process.wait() # Its exit status; 0 is success
     def stop(self):
         "End it, kernel and all"
@@ -368,5 +377,4 @@ def reproduce(
     now = _outcome(out)
     if "weights" not in then: now.pop("weights")  # not kept
     circumstances = differences(made, read_json(out/"provenance.json"))
-    circumstances.pop("seconds", None)
     return Reproduction(folder.name, out, circumstances, differences(then, now))

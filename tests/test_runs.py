@@ -51,9 +51,9 @@ def test_whatever_lies_there_the_finished_runs_are_listed_and_the_rest_is_named(
     assert all(why and str(tmp_path) not in why for why in table.skipped.values()), table.skipped
 
 def test_time_is_shown_where_a_run_tells_it(tmp_path):
-    for name, seconds in (("a", 42), ("b", 150)):
+    for name, seconds in (("a", 21), ("b", 75)):
         shutil.copytree(RESULTS/"hands-block", tmp_path/name)
-        write_json(tmp_path/name/"provenance.json", {**read_json(tmp_path/name/"provenance.json"), "seconds": seconds})
+        (tmp_path/name/"speed.jsonl").write_text(f'{{"epoch": 1, "seconds": {seconds}}}\n{{"epoch": 2, "seconds": {seconds}}}\n')
     heading, *rows = list_runs(tmp_path).cells()
     assert [o[heading.index("seconds")] for o in rows] == ["42 s", "2.5 min"]
 
@@ -164,7 +164,7 @@ def test_killed_sweep_goes_on_as_if_nothing_had_been(notebook, tmp_path):
 def test_hopeless_run_is_pruned_failed_run_is_named_and_the_sweep_goes_on(notebook, tmp_path):
     def lies_there(number, weight_decay, curve):
         folder = tmp_path/f"trial-{number:03}"
-        write_json(folder/"trial.json", {"weight_decay": weight_decay, "learning_rate": 1e-2})
+        write_json(folder.with_suffix(".json"), {"weight_decay": weight_decay, "learning_rate": 1e-2})
         if not curve: return
         write_json(folder/"config.json", {"dataset": "pretended", "weight_decay": weight_decay})
         write_json(folder/"provenance.json", {"commit": None, "data": {"hash": "0"}})
