@@ -8,8 +8,7 @@ explanation of the model's answer lies on the hand: of Grad-CAM and of occlusion
 nothing is the hand's share of the picture. Then the hand is laid over other scenes, and it asks again, and how many
 answers stay right. Results go to nbs/results/explain.json (runs that are in it are not asked again), where
 nbs/05b_explain.ipynb makes its figure; no picture leaves the machine.
-The last line is JSON: {run: {scene: {"accuracy":
-share, "grad_cam": share, "occlusion": share}}}."""
+The last line is JSON: {run: {scene: {"accuracy": share, "grad_cam": share, "occlusion": share}}}."""
 import argparse
 import json
 from pathlib import Path
