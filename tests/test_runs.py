@@ -84,7 +84,9 @@ def test_runs_are_compared_on_the_pictures_they_were_tested_on_or_not_at_all(mad
     compared = compare_runs(made/"a", made/"b", three_classes)
     test = [read_json(made/o/"metrics.json")["test"] for o in "ab"]
     assert compared.right.sum(1).tolist() == [o["correct"] for o in test]
-    assert compare_runs(made/"a", made/"a", three_classes).p == 1
+    twin = shutil.copytree(made/"a", tmp_path/"elsewhere/a")
+    same = compare_runs(made/"a", twin, three_classes)
+    assert (same.p, same.difference, same.interval) == (1, 0, (0, 0)) and same.names[1] == "elsewhere/a"
     fewer = shutil.copytree(three_classes, tmp_path/"pictures")
     (fewer/"a/0.png").unlink()
     with pytest.raises(RunError, match="a was made with other data"): compare_runs(made/"a", made/"b", fewer)
