@@ -301,7 +301,10 @@ def show(self: Sweep) -> Figure: # The figure
         if isinstance(self.space[k], list):
             axes[k].set(xticks=range(len(self.space[k])), xlim=(-0.5, len(self.space[k]) - 0.5))
             axes[k].set_xticklabels([str(_label(o))[:12] for o in self.space[k]], fontsize=8)
-        else: axes[k].set(xlim=self.space[k][:2], xscale="log" if len(self.space[k]) == 3 else "linear")
+        else:
+            axes[k].set(xlim=self.space[k][:2], xscale="log" if len(self.space[k]) == 3 else "linear")
+            axes[k].set_xticks(self.space[k][:2], [f"{o:g}" for o in self.space[k][:2]], fontsize=8)
+            axes[k].minorticks_off()
     plt.close(fig)
     return fig
 
