@@ -157,7 +157,7 @@ def test_killed_sweep_goes_on_as_if_nothing_had_been(notebook, tmp_path):
     while processes_of(out):
         assert time.monotonic() < until, "the run outlived its sweep"
         time.sleep(0.1)
-    assert read_sweep(out).trials[1].state == "open" and "open" not in list_runs(out).skipped
+    assert read_sweep(out).trials[1].state == "open" and "incomplete" in list_runs(out).skipped["trial-001"]
     resumed = sweep(SPACE, 3, out, dict(checkpoint=0.01), notebook=notebook, line=said.append)
     assert resumed.trials == whole.trials
     assert [(out/f"trial-{i:03}/begun").read_text() for i in range(3)] == ["begun ", "begun begun ", "begun "]
