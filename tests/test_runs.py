@@ -120,8 +120,8 @@ told = dict(dataset="pretended", epochs=epochs, weight_decay=weight_decay, learn
 (place/"config.json").write_text(json.dumps(told))
 (place/"provenance.json").write_text(json.dumps(dict(commit=None, data=dict(hash="0"))))
 for epoch in range(len(history.read_text().splitlines()) + 1 if history.exists() else 1, epochs + 1):
-    time.sleep(checkpoint)
     with history.open("a") as f: f.write(json.dumps(dict(epoch=epoch, valid_accuracy=1 - weight_decay)) + chr(10))
+    time.sleep(checkpoint)
 figures = dict(accuracy=1 - weight_decay, standard_error=0, correct=1, n=1, macro_f1=1)
 (place/"metrics.json").write_text(json.dumps(dict(valid=figures, test=figures, leaky=False)))
 """
@@ -142,9 +142,10 @@ def test_killed_sweep_goes_on_as_if_nothing_had_been(notebook, tmp_path):
     said = []
     whole = sweep(SPACE, 3, tmp_path/"whole", dict(checkpoint=0.01), notebook=notebook, line=said.append)
     assert [o.state for o in whole.trials] == ["complete"]*3 and len(said) == 3
-    out = tmp_path/"killed"
+    out = tmp_path/"killed"  # its first trial is done, and the second would go on for minutes
+    shutil.copytree(tmp_path/"whole", out, ignore=shutil.ignore_patterns("trial-001*", "trial-002*", ".lock"))
     code = (f"from signs_nbdev.sweep import sweep; "
-            f"sweep({SPACE}, 3, {str(out)!r}, dict(checkpoint=1.0), notebook=__import__('pathlib').Path({str(notebook)!r}))")
+            f"sweep({SPACE}, 3, {str(out)!r}, dict(checkpoint=100.0), notebook=__import__('pathlib').Path({str(notebook)!r}))")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=ROOT)
     while not (out/"trial-001/history.jsonl").is_file():
         assert process.poll() is None, "the sweep ended by itself"
