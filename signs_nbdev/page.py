@@ -51,6 +51,7 @@ def inline(
     "An SVG for a page: black is the page's ink, white its paper, and its names are its own"
     head, body = re.fullmatch(r"(?s).*?<svg ([^>]*)>.*?</metadata>(.*)", svg).groups()
     body = body.replace("#000000", "currentColor").replace("fill: #ffffff", "fill: none")
+    body = re.sub(r' id="image\w*"', "", body)  # the same picture twice has the same name, and nobody calls it
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
     box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) [^"]*"', head)
     width = f'style="max-width: {float(box[1])/10:.1f}rem"'  # 6 inches fill the page

@@ -122,7 +122,7 @@ def side_by_side(
         return {**share(round(correct/k), round(n/k)), "runs": len(tests)}
     sets, others = {}, {}
     for o in (context.run, *context.beside):
-        unlike = ", ".join(f"{k} {v}" for k, v in differing(o.config, context.run.config).items())
+        unlike = ", ".join(f"no {k}" if v is None else f"{k} {v}" for k, v in differing(o.config, context.run.config).items())
         name = f"{o.metrics['split']} split{', LEAKY' if o.metrics['leaky'] else ''}" + (f"\n({unlike})" if unlike else "")
         sets.setdefault((name, "leaky" if o.metrics["leaky"] else "honest"), []).append(o)
         if o.metrics["split"] == context.run.metrics["split"] and not unlike:
@@ -259,13 +259,13 @@ def about_training(
 ) -> Section: # Of every run
     "How it learned, and what it was told"
     run, made = context.run, read_json(context.run.folder/"provenance.json")
-    told = [{"parameter": k, "value": str(v)} for k, v in run.config.items()]
+    told = {"commit": made.get("commit"), "changed since": bool(made.get("diff")), "data": made["data"]["hash"], **run.config}
     text = (f"{run.config['arch']}, {run.config['size']} pixels, {len(run.history)} epochs over {run.metrics['train']['n']:,} "
             f"pictures, seed {run.config['seed']}. The epoch with the best accuracy on {run.metrics['valid']['n']:,} validation "
-            f"pictures was kept. Code: commit {(made.get('commit') or 'unknown')[:10]}{' with changes' if made.get('diff') else ''}; "
-            f"data: {made['data']['hash']}.")
+            "pictures was kept.")
     return Section("How did it come about?", text, {"history": show_history(run.folder)} if run.history else {},
-                   {"config": run.config, "commit": made.get("commit"), "data": made["data"]["hash"]}, told)
+                   {"config": run.config, "commit": made.get("commit"), "data": made["data"]["hash"]},
+                   [{"what": k, "it was": v} for k, v in told.items()])
 
 SECTIONS = (about_optimism, about_confusion, about_classes, about_recording, about_calibration, about_training)
 
@@ -296,7 +296,7 @@ def headline(
             f'{KINDS.get(kind, "")}</p>' + (f'<p class="mark">{LEAKY}</p>' if leaky else "") + (f"<ul>{notes}</ul>" if notes else ""))
 
 # %% ../nbs/05e_report.ipynb #a905a834
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     "A report that was made"
     folder: Path                 # The run's folder
@@ -305,6 +305,8 @@ class Report:
 
     @property
     def page(self) -> Path: return self.folder/"report.html"
+
+    def __repr__(self) -> str: return f"Report({self.values['run']}: {in_words(self.values['test'])})"
 
     def _repr_markdown_(self) -> str:
         told = [f"- **{o.title}** {o.text.splitlines()[0] if o.text else ''}" for o in self.sections.values()]
