@@ -22,7 +22,7 @@ from .sources import SOURCES
 
 # %% ../nbs/03d_config.ipynb #9668b188
 def _names(field: str) -> list[str]:
-    return {"dataset": list(SOURCES), "split": list(SPLITS), "precision": list(PRECISIONS),
+    return {"dataset": list(SOURCES), "also": list(SOURCES), "split": list(SPLITS), "precision": list(PRECISIONS),
             "bad_pictures": ["refuse", "skip"], "optimizer": list(OPTIMIZERS), "schedule": list(SCHEDULES),
             "out_of_memory": ["stop", "halve"],
             "tracker": [str(getattr(o, "value", o)) for o in get_available_trackers()]}[field]
@@ -34,6 +34,7 @@ class TrainConfig(BaseModel):
     data_root: str | None = None                            # Its folder or that folder's parent; None: `SIGNS_DATA`
     download: bool = False                                  # Fetch what is missing of the data set
     bad_pictures: str = "refuse"                            # Unreadable pictures: "refuse" or "skip"
+    also: str | None = None                                 # A further data set to learn from, never tested on
     size: int | None = Field(None, ge=8, le=1024)           # Edge of the pictures, pixels; None: usual
     split: str | None = None                                # Kind of split; None: usual
     fold: int = Field(0, ge=0, le=4)                        # Which of 5 folds tests (split "kfold")
@@ -44,8 +45,9 @@ class TrainConfig(BaseModel):
     start_from: str | None = None                           # Run folder whose weights to start from; None: fresh ones
     recipe: str | dict[str, dict[str, float]] | None = None # Augmentation: a name or operation -> sizes; None: usual
     strength: float = Field(1.0, ge=0, le=3)                # Strength of the augmentation; 0 is none
-    scenes: str | None = None                               # Other backgrounds: "textures", "rooms", a folder, or a+b
+    scenes: str | None = None                               # Other backgrounds: "textures", "rooms", "plain", a folder, or a+b
     scene_share: float = Field(0.5, gt=0, le=1)             # Share of the pictures that get one
+    scene_near: float = Field(0.0, ge=0, le=1)              # Share of these whose hand is brought near
     epochs: int | None = Field(None, ge=1)                  # Passes over the training pictures; None: usual
     batch_size: int = Field(64, ge=2)                       # Pictures in a step, of all processes together
     accumulate: int = Field(1, ge=1)                        # Parts of a batch that are computed one after the other
@@ -76,7 +78,7 @@ class TrainConfig(BaseModel):
         try: super().__init__(**values)
         except ValidationError as e: raise ConfigError(_explain(e)) from None
 
-    @field_validator("dataset", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory", "tracker")
+    @field_validator("dataset", "also", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory", "tracker")
     @classmethod
     def _known(cls, value, info): return value and check_name(info.field_name, value, _names(info.field_name))
 
@@ -93,6 +95,7 @@ class TrainConfig(BaseModel):
         resolve_precision(self.precision, resolve_device(self.device))
         if self.fold and self.split not in ("kfold", None):
             raise ConfigError(f"fold {self.fold} has no meaning for split {self.split!r}")
+        if self.also == self.dataset: raise ConfigError("also", got=self.also, wanted="another data set than dataset")
         if self.pretrained and self.start_from: raise ConfigError("start_from and pretrained", do="Choose one of them.")
         if self.resume and not self.out: raise ConfigError("resume without out", do="Name the folder of the killed run.")
         if self.batch_size % self.accumulate:

@@ -50,6 +50,7 @@ def load_data(
     options = {"bad": "skip"} if config.bad_pictures == "skip" else {}
     if config.download: options["download"] = True
     data = load(config.dataset, config.data_root, config.size, **options)
+    if config.also: data = data.join(load(config.also, size=data.images.shape[1]))
     config = config.model_copy(update={
         "size": data.images.shape[1], "split": config.split or data.usual_split,
         "recipe": config.recipe or source.recipe, "epochs": config.epochs or source.epochs,
