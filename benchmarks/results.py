@@ -12,14 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from signs_nbdev.core import ASL_CLASSES, data_root
-from signs_nbdev.evaluate import evaluate_external, read_run
-from signs_nbdev.sources import load
+from signs_nbdev.evaluate import read_run
 
 ROOT = Path(__file__).parents[1]
-KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl")
+KEPT = ("config.json", "provenance.json", "metrics.json", "external.json", "history.jsonl", "speed.jsonl")
 RUNS = ROOT/"runs/results"
-LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space
 
 WANTED = {"hands-block": {}, "hands-random": dict(split="random")}
 for split in ("random", "block"):
@@ -40,13 +37,6 @@ def papermill(folder: Path, parameters: dict):
     subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", *given,
                     "--log-output", "--no-progress-bar"], cwd=ROOT, check=True)
 
-def other_signers(folder: Path, size: int):
-    "What a model of the manual alphabet makes of photos that it never saw the like of"
-    for name in ("desk", "studio"):
-        data = load("folder", data_root()/"asl_external"/name, size, classes=ASL_CLASSES)
-        evaluate_external(folder, data[data.labels < LETTERS], f"{name}, letters")
-        if name == "desk": evaluate_external(folder, data, "desk, all classes")
-
 def keep(name: str):
     "Copy what a reader needs of a run"
     (ROOT/"nbs/results"/name).mkdir(parents=True, exist_ok=True)
@@ -59,7 +49,6 @@ def main():
         if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
         if not (RUNS/name/"metrics.json").is_file(): papermill(RUNS/name, parameters)
         run = read_run(RUNS/name)
-        if run.config["dataset"] == "asl_alphabet" and not run.external: other_signers(RUNS/name, run.config["size"])
         keep(name)
         done[name] = {k: run.metrics["test"][k] for k in ("accuracy", "correct", "n")}
         print(name, done[name], flush=True)

@@ -7,8 +7,8 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 # %% auto #0
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PRECISIONS', 'PACKAGES', 'SignsError', 'DataError', 'ConfigError', 'RunError',
            'check_name', 'seed_everything', 'tensor_hash', 'resolve_device', 'has_bf16', 'resolve_precision',
-           'one_thread', 'NotebookBar', 'progress', 'atomic_path', 'write_json', 'read_json', 'data_root',
-           'project_root', 'main_process', 'provenance']
+           'one_thread', 'in_notebook', 'NotebookBar', 'progress', 'say', 'memory_used', 'atomic_path', 'write_json',
+           'read_json', 'data_root', 'project_root', 'main_process', 'provenance']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -25,6 +25,7 @@ from typing import Any, Iterable, Iterator
 
 import numpy as np
 import pooch
+import psutil
 import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
@@ -142,26 +143,46 @@ def one_thread():
     finally: torch.set_num_threads(threads)
 
 # %% ../nbs/00_core.ipynb #c4ee8168
+def in_notebook() -> bool: # True under JupyterLab and papermill
+    "Does a kernel run us?"
+    return getattr(get_ipython(), "kernel", None) is not None
+
 class NotebookBar(tqdm):
     "tqdm's line in a notebook's output, redrawn in place, gone when closed"
     handle = None
     def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs, file=open(os.devnull, "w"), disable=False)
     def display(self, msg=None, pos=None):
-        if self.handle is None: self.handle = display(HTML(""), display_id=True)
+        if self.handle is None: self.handle = display({"text/plain": ""}, raw=True, display_id=True)
         self.handle.update(HTML(f"<pre>{self}</pre>"))
     def close(self):
         super().close()
-        if self.handle is not None: self.handle.update(HTML(""))
+        if self.handle is not None: self.handle.update({"text/plain": ""}, raw=True)
 
 def progress(
     total: int,               # How many things there are to do
     what: str | None = None,  # What is done, such as "decoding"
     unit: str = " pictures",  # What is counted; "B" for bytes
 ) -> tqdm: # To be updated with the number done
-    "A bar for where we are: notebook, terminal or log"
-    in_notebook = getattr(get_ipython(), "kernel", None) is not None
-    return (NotebookBar if in_notebook else tqdm)(total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=1,
-                                                  **({} if in_notebook else {"disable": None}))
+    "A bar for where we are: notebook or terminal; a log has none"
+    bar, more = (NotebookBar, {}) if in_notebook() else (tqdm, {"disable": None})
+    return bar(total=total, desc=what, unit=unit, unit_scale=True, leave=False, delay=1, **more)
+
+# %% ../nbs/00_core.ipynb #0bf1bbda
+def say(
+    line: str,     # What is to be kept
+    now: str = "", # What is true only now: speed, memory
+):
+    "Print a line; of its second part a notebook keeps nothing"
+    if not in_notebook(): return print(line + now, flush=True)
+    display({"text/plain": line + now}, raw=True, display_id=True).update({"text/plain": line}, raw=True)
+
+def memory_used(
+    device: torch.device, # Where the tensors are
+) -> dict[str, int]: # Bytes: resident, and on a GPU allocated and peak
+    "The memory that this process holds"
+    used = {"resident": psutil.Process().memory_info().rss}
+    if device.type != "cuda": return used
+    return used | {"gpu": torch.cuda.memory_allocated(device), "gpu_peak": torch.cuda.max_memory_allocated(device)}
 
 # %% ../nbs/00_core.ipynb #29d5fe8a
 @contextmanager

@@ -245,7 +245,9 @@ def split(
     check_name("split", kind, SPLITS)
     if self.guest is not None and self.guest.any():
         own, guests = ((self.guest.cpu() == o).nonzero()[:, 0] for o in (False, True))
-        made = replace(self[own], guest=None).split(kind, seed, test, valid, fold, folds, train_groups)
+        host = replace(self[own], guest=None)
+        if host.frames is not None and (host.frames < 0).all(): host = replace(host, frames=None)
+        made = host.split(kind, seed, test, valid, fold, folds, train_groups)
         return replace(made, train=torch.cat([own[made.train], guests]), valid=own[made.valid], test=own[made.test])
     for what, value in (("test", test), ("valid", valid)):
         if not 0 < value < 1: raise ConfigError(f"{what} fraction", got=value, wanted="between 0 and 1")

@@ -1,4 +1,4 @@
-"""How weights move: three optimizers, three schedules, an average of the weights, and a way to find the learning rate.
+"""How weights move: three optimizers, three schedules, a way to find the learning rate, and what the loss asks for.
 
 Docs: https://signs-nbdev.github.io/signs_nbdev/optimize.html.md"""
 
@@ -34,7 +34,7 @@ def make_optimizer(
     more = OPTIMIZERS[check_name("optimizer", name, OPTIMIZERS)]
     if layer_decay is not None: model = getattr(model, "network", model)  # only timm's networks know their layers
     made = create_optimizer_v2(model, name, lr=learning_rate, weight_decay=weight_decay, layer_decay=layer_decay, **more)
-    for group in made.param_groups: group["lr"] *= group.get("lr_scale", 1)  # torch's schedules do not look at lr_scale
+    for group in made.param_groups: group["lr"] *= group.get("lr_scale", 1)
     return made
 
 # %% ../nbs/03c_optimize.ipynb #1e3ccc13

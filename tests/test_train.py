@@ -1,5 +1,6 @@
 "Runs as users start them: by papermill, killed in the middle, given wrong parameters, or on damaged data."
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +10,13 @@ import pytest
 from PIL import Image
 
 from conftest import BIN, ROOT, run
-from signs_nbdev.core import ASL_CLASSES, RunError
+from signs_nbdev.core import RunError
 from signs_nbdev.evaluate import cross_validate, evaluate, evaluate_run, read_history, read_run
 from signs_nbdev.evaluate import run as run_training
 from signs_nbdev.leaks import leak_report
 from signs_nbdev.models import load_model
 from signs_nbdev.sources import load
-from signs_nbdev.train import TrainConfig
+from signs_nbdev.train import TrainConfig, load_external
 
 SMALL = dict(size=28, arch="signnet_tiny", epochs=1, device="cpu")
 
@@ -37,8 +38,10 @@ def finished(tmp_path_factory):
 def test_papermill_makes_a_whole_run_folder(finished):
     out, printed = finished
     assert {o.name for o in out.iterdir()} == {"config.json", "provenance.json", "history.jsonl", "model.safetensors",
-                                               "model.json", "metrics.json", "notebook.ipynb"}
-    assert "epoch   1/1" in printed
+                                               "model.json", "metrics.json", "notebook.ipynb", "speed.jsonl"}
+    assert re.search(r"epoch +1/1 .* pictures/s, \d\d:\d\d left, [\d,]+ MB", printed)
+    kept = [o for c in json.loads((out/"notebook.ipynb").read_text())["cells"] for o in c.get("outputs", [])]
+    assert "valid accuracy" in str(kept) and "pictures/s" not in str(kept)  # the page keeps what is true tomorrow
     read = read_run(out)
     assert read.config["size"] == 28 and read.config["split"] == "block" and not read.metrics["leaky"]
     assert read.metrics["test"]["n"] == sum(map(sum, read.metrics["confusion"]))
@@ -155,5 +158,15 @@ def test_random_split_of_real_frames_leaks_and_block_does_not(signs_data, tmp_pa
     data = load("asl_alphabet", size=28)
     assert leak_report(data, data.split("random")).share > 0.99
     assert leak_report(data, data.split("block")).share < 0.01
-    desk = load("folder", signs_data/"asl_external/desk", 28, classes=ASL_CLASSES)
-    assert evaluate(load_model(tmp_path/"random"), desk).accuracy < 0.5
+    found = load_external(TrainConfig(dataset="asl_alphabet", size=28))
+    assert {k: len(o) for k, o in found.items()} == {"desk, letters": 780, "desk, all classes": 870, "studio, letters": 1815}
+    assert evaluate(load_model(tmp_path/"random"), found["desk, all classes"]).accuracy < 0.5
+
+def test_pictures_by_others_are_found_beside_the_data(tmp_path):
+    for place in ("desk/A", "desk/B", "desk/nothing", "studio/A"):
+        (tmp_path/"asl_external"/place).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path/"asl_external"/place/"1.png")
+    for root in (tmp_path, tmp_path/"asl_alphabet"):
+        found = load_external(TrainConfig(dataset="asl_alphabet", data_root=str(root), size=16))
+        assert {k: len(o) for k, o in found.items()} == {"desk, letters": 2, "desk, all classes": 3, "studio, letters": 1}
+    assert load_external(TrainConfig(dataset="hands", data_root=str(tmp_path), size=16)) == {}
