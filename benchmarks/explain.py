@@ -6,8 +6,9 @@ Needs SIGNS_DATA. From each run's test clip it takes pictures whose hand can be 
 film; no model is chosen by it), the same for every run: `EACH` of every sign. For each of them it asks how much of an
 explanation of the model's answer lies on the hand: of Grad-CAM and of occlusion. What a map would have there that knows
 nothing is the hand's share of the picture. Then the hand is laid over other scenes, and it asks again, and how many
-answers stay right. Results go to nbs/results/explain.json, where nbs/05b_explain.ipynb makes its figure; no picture
-leaves the machine. The last line is JSON: {run: {scene: {"accuracy": share, "grad_cam": share, "occlusion": share}}}."""
+answers stay right. Results go to nbs/results/explain.json (runs that are in it are not asked again), where
+nbs/05b_explain.ipynb makes its figure; no picture leaves the machine.
+The last line is JSON: {run: {scene: {"accuracy": share, "grad_cam": share, "occlusion": share}}}."""
 import argparse
 import json
 from pathlib import Path
@@ -45,8 +46,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run folder")
     given = parser.parse_args()
-    results = {}
+    results = read_json(RESULT)["runs"] if RESULT.is_file() else {}
     for folder in given.runs:
+        if folder.name in results: continue
         config = TrainConfig(**read_json(folder/"config.json"))
         data, split, _ = load_data(config)
         rows, masks = chosen(data, split)
@@ -57,8 +59,8 @@ def main():
             "n": len(rows), "scenes": config.scenes, "data": data.hash, "split": split.kind,
             "hand": [round(o, 4) for o in hands.mean((1, 2)).tolist()],
             "seen": {name: look(model, images, data.labels[rows], hands) for name, images in seen.items()}}
+        write_json(RESULT, {"commit": provenance()["commit"], "each": EACH, "runs": results})
         print(folder.name, len(rows), "pictures", flush=True)
-    write_json(RESULT, {"commit": provenance()["commit"], "each": EACH, "runs": results})
     mean = lambda o: round(sum(o)/len(o), 4)
     print(json.dumps({run: {name: {"accuracy": mean(o["right"]), **{k: mean(o[k]) for k in WAYS}}
                             for name, o in found["seen"].items()} for run, found in results.items()}))

@@ -9,6 +9,7 @@ __all__ = ['BINNINGS', 'TEMPERATURES', 'Reliability', 'reliability', 'soften', '
            'Calibration', 'calibration', 'calibrate_run']
 
 # %% ../nbs/05c_calibrate.ipynb #f3f21287
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +83,13 @@ def fit_temperature(
     "The temperature at which the truth is likeliest"
     if not len(truth): raise DataError("no answers to calibrate", got="none")
     logits = chance.double().clamp(torch.finfo(torch.float32).tiny).log()
-    ends = torch.tensor(TEMPERATURES, dtype=torch.float64).log()
-    power = torch.zeros((), dtype=torch.float64, requires_grad=True)  # log of the temperature
-    search = torch.optim.LBFGS([power], max_iter=100, line_search_fn="strong_wolfe")
-    def loss():
-        search.zero_grad()
-        value = F.cross_entropy(logits/power.clamp(*ends).exp(), truth)
-        value.backward()
-        return value
-    search.step(loss)
-    return power.detach().clamp(*ends).exp().item()
+    got = logits.gather(1, truth[:, None]).mean()
+    low, high = TEMPERATURES
+    for _ in range(40):
+        middle = math.sqrt(low*high)
+        if ((logits/middle).softmax(1)*logits).sum(1).mean() > got: low = middle  # too sure
+        else: high = middle
+    return math.sqrt(low*high)
 
 # %% ../nbs/05c_calibrate.ipynb #7c95b4c5
 def show_reliability(

@@ -139,7 +139,7 @@ def check_here(
     "An error if this machine, its files or its processes do not allow a run"
     source, processes = SOURCES[config.dataset], int(os.environ.get("WORLD_SIZE", 1))
     resolve_precision(config.precision, resolve_device(config.device))
-    if config.tracker and config.tracker not in get_available_trackers():
+    if config.tracker and config.tracker not in [o.value for o in get_available_trackers()]:
         raise ConfigError(f"tracker {config.tracker} is not installed", do=f"pip install {config.tracker}, or leave it out.")
     find_weights(config.pretrained, config.arch)
     if config.start_from and not (begun := project_root()/config.start_from/"model.json").is_file():

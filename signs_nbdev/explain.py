@@ -72,7 +72,7 @@ def _cam(model: SignModel, x: Tensor, labels: Tensor) -> Tensor:
     network = model.network
     with torch.no_grad(): found = network.forward_features(model.normalize(x))
     if found.ndim != 4:
-        raise ConfigError(f"{model.config['arch']} keeps no map to look at", got=f"features of shape {tuple(found.shape)}",
+        raise ConfigError(f"{model.config['arch']} keeps no map to look at", got=f"features {tuple(found.shape)}",
                           wanted="(N, D, h, w) or (N, h, w, D), as of a CNN", do="Take occlusion, which needs none.")
     chans, *space = (1, 2, 3) if found.shape[1] == network.num_features else (3, 1, 2)
     with torch.enable_grad():
@@ -134,8 +134,8 @@ def randomised(
     if not 0 <= groups <= len(known): raise ConfigError("groups", got=groups, wanted=f"0 to {len(known)}")
     with torch.random.fork_rng([]):
         torch.manual_seed(2**31 + seed)  # far from the seeds of trainings: no model shall get its first weights back
-        fresh = create_model(*(config[o] for o in ("arch", "classes", "channels", "size")), normalize=config["normalize"],
-                             stem=config.get("stem", "keep"), **config["kwargs"]).to(model.mean.device)
+        fresh = create_model(*(config[o] for o in ("arch", "classes", "channels", "size")), **config["kwargs"],
+                             normalize=config["normalize"], stem=config.get("stem", "keep")).to(model.mean.device)
     owner = lambda name: name.rpartition(".")[0]
     lost = {owner(o) for names in known[len(known) - groups:] for o in names}
     kept = {k: v for k, v in model.network.state_dict().items() if owner(k) not in lost}
@@ -174,7 +174,7 @@ def show_cascade(
         ax.fill_between(steps, alike.amin(1), alike.amax(1), alpha=0.15)
     ax.set(xlabel="groups of layers randomised, from the classifier down", ylabel="rank correlation", xticks=steps)
     ax.axhline(0, color="0.6", lw=0.8)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     fig.tight_layout()
     plt.close(fig)
     return fig
@@ -200,8 +200,10 @@ def show_top_losses(
     chance = m.chance[torch.arange(m.n), m.truth]
     worst = chance.argsort(stable=True)[:count]
     images, truth, answer = data.images[index[worst]], m.truth[worst], m.answer[worst]
-    titles = [f"{m.classes[t]} > {m.classes[a]}\n{m.classes[t]} {p:.0%}" for t, a, p in zip(truth, answer, chance[worst])]
-    return show_maps(images, {"answer": grad_cam(model, images, answer), "truth": grad_cam(model, images, truth)}, titles)
+    names = [(m.classes[t], m.classes[a]) for t, a in zip(truth, answer)]
+    titles = [f"{t} > {a}\n{t} {p:.0%}" for (t, a), p in zip(names, chance[worst])]
+    maps = {"answer": grad_cam(model, images, answer), "truth": grad_cam(model, images, truth)}
+    return show_maps(images, maps, titles)
 
 # %% ../nbs/05b_explain.ipynb #614e7172
 @torch.no_grad()
@@ -224,7 +226,7 @@ def neighbours(
     k: int = 1,    # How many, at most M
 ) -> tuple[Tensor, Tensor]: # Cosine similarity `(N, k)`, nearest first, and positions among the known `(N, k)` int64
     "The most similar of the known, for each that is asked for"
-    if not 0 < k <= len(known): raise DataError("neighbours", got=f"{k} of {len(known)} pictures", wanted="1 or more, of as many")
+    if not 0 < k <= len(known): raise DataError("neighbours", got=f"{k} of {len(known)}", wanted=f"1 to {len(known)}")
     columns = F.normalize(known, dim=1).T
     found = [(F.normalize(o, dim=1) @ columns).topk(k) for o in asked.split(1024)]  # (n, D) @ (D, M) -> (n, k)
     return tuple(torch.cat(o) for o in zip(*found))
@@ -275,10 +277,10 @@ class FeatureMap:
         places, labels = self(features), data.labels.cpu()
         groups = torch.zeros_like(labels) if data.groups is None else data.groups.cpu()
         fig, ax = plt.subplots(figsize=(5.5, 4), dpi=100)
+        look = dict(s=18, cmap="turbo", vmin=0, vmax=len(data.classes) - 1, alpha=0.7, lw=0)
         for i, g in enumerate(groups.unique()):
-            here = groups == g
-            ax.scatter(*places[here].T, s=18, c=labels[here], cmap="turbo", vmin=0, vmax=len(data.classes) - 1,
-                       marker="o^sDvP*X"[i % 8], alpha=0.7, lw=0, label=data.group_names[g] if data.group_names else None)
+            here, name = groups == g, data.group_names[g] if data.group_names else None
+            ax.scatter(*places[here].T, c=labels[here], marker="o^sDvP*X"[i % 8], label=name, **look)
         for k in labels.unique():
             ax.text(*places[labels == k].median(0).values, data.classes[k], fontweight="bold", ha="center", va="center")
         own = [nearest_agree(o, labels) for o in (places, features)]

@@ -64,6 +64,7 @@ class Comparison:
         if not torch.equal(self.first.truth, self.second.truth) or self.first.classes != self.second.classes:
             raise DataError("answers to different pictures cannot be compared", got=f"{self.first} and {self.second}",
                             wanted="the same pictures in the same order")
+        if len(set(self.names)) < 2: raise DataError("two models of one name", got=self.names, do="Name them apart.")
 
     @cached_property
     def right(self) -> Tensor: # `(2, N)` bool

@@ -245,7 +245,9 @@ def compare_runs(
     data, split = data_of(first, root)
     on = f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}"
     answers = (evaluate(load_model(o.folder), data, split.test, on, o.config.get("views", 1)) for o in (a, b))
-    return Comparison(*answers, tuple(o.name for o in folders))
+    names = [o.name for o in folders]
+    if len(set(names)) < 2: names = [f"{o.resolve().parent.name}/{o.name}" for o in folders]
+    return Comparison(*answers, tuple(names))
 
 # %% ../nbs/08_runs.ipynb #c823d63d
 _EXECUTE = """

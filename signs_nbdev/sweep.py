@@ -12,10 +12,8 @@ __all__ = ['check_space', 'Trial', 'read_trial', 'read_trials', 'make_study', 'p
 import html
 import json
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,9 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from .config import TrainConfig
-from .core import ConfigError, RunError, check_name, project_root, read_json, write_json
+from .core import ConfigError, RunError, atomic_path, check_name, project_root, read_json, write_json
 from .evaluate import read_history
+from .page import Section, to_html
 from .runs import STOPPED, NotebookProcess
 from .train import NOT_THE_RUN
 
@@ -254,17 +253,19 @@ class Sweep:
         counts = {o: len(self.of(o)) for o in ("complete", "pruned", "failed", "open")}
         return f"{len(self.trials)} trials: " + ", ".join(f"{n} {o}" for o, n in counts.items() if n)
 
-    def cells(self, count: int = 10) -> list[list[str]]: # The heading, then one list a trial
-        "The best trials as text"
-        best = sorted(self.of("complete"), key=lambda o: (-o.value, o.number))[:count]
+    def table(self) -> list[dict[str, str]]: # One dict a trial, the best first
+        "The complete trials as text"
         shown = lambda v: f"{v:.3g}" if isinstance(v, float) else str(_label(v))
-        return [["trial", *self.space, "validation accuracy"],
-                *([str(o.number), *(shown(o.parameters[k]) for k in self.space), f"{o.value:.2%}"] for o in best)]
+        best = sorted(self.of("complete"), key=lambda o: (-o.value, o.number))
+        return [{"trial": str(o.number), **{k: shown(o.parameters[k]) for k in self.space},
+                 "validation accuracy": f"{o.value:.2%}"} for o in best]
 
     def _repr_markdown_(self) -> str:
-        heading, *rows = ["| " + " | ".join(o) + " |" for o in self.cells()]
+        line = lambda cells: "| " + " | ".join(cells) + " |"
+        rows = self.table()[:10]
         notes = [f"- trial {o.number}: {o.why}" for o in self.trials if o.why]
-        return "\n".join([f"**{self}**", "", heading, "|---"*(len(self.space) + 2) + "|", *rows, "", *notes])
+        heading = [line(rows[0]), "|---"*len(rows[0]) + "|"] if rows else []
+        return "\n".join([f"**{self}**", "", *heading, *(line(o.values()) for o in rows), "", *notes])
 
 def read_sweep(
     folder: str | Path, # A sweep's folder
@@ -300,7 +301,10 @@ def show(self: Sweep) -> Figure: # The figure
         if isinstance(self.space[k], list):
             axes[k].set(xticks=range(len(self.space[k])), xlim=(-0.5, len(self.space[k]) - 0.5))
             axes[k].set_xticklabels([str(_label(o))[:12] for o in self.space[k]], fontsize=8)
-        elif len(self.space[k]) == 3: axes[k].set_xscale("log")
+        else:
+            axes[k].set(xlim=self.space[k][:2], xscale="log" if len(self.space[k]) == 3 else "linear")
+            axes[k].set_xticks(self.space[k][:2], [f"{o:g}" for o in self.space[k][:2]], fontsize=8)
+            axes[k].minorticks_off()
     plt.close(fig)
     return fig
 
@@ -308,23 +312,17 @@ def show(self: Sweep) -> Figure: # The figure
 @patch
 def write_page(self: Sweep) -> Path: # The file
     "Write `sweep.html`: what was found, as one page that needs nothing else"
-    picture, text, best = BytesIO(), html.escape, "none yet"
-    if self.of("complete"):
-        self.show().savefig(picture, format="svg")
-        best = f"<b>{self.best.value:.2%}</b> with {text(_words(self.best.parameters))}"
-    heading, *rows = ["".join(f"<td>{text(o)}</td>" for o in row) for row in self.cells(len(self.trials))]
-    notes = "".join(f"<li>trial {o.number}: {text(o.why)}</li>" for o in self.trials if o.why)
-    page = f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{text(self.folder.name)}</title>
-<style>body {{ font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em }} img {{ width: 100% }}
-td {{ padding: 0 1em 0 0; border-bottom: 1px solid #ddd }} tr:first-child {{ font-weight: bold }}</style>
-<h1>{text(self.folder.name)}</h1>
-<p>{text(str(self))}, judged on the validation slice; the test part was not looked at.</p>
-<p>Best: {best}</p>
-<img alt="course of the search" src="data:image/svg+xml;base64,{b64encode(picture.getvalue()).decode()}">
-<table><tr>{heading}</tr>{''.join(f'<tr>{o}</tr>' for o in rows)}</table>
-<ul>{notes}</ul></html>
-"""
+    done, ended, sections = self.of("complete"), [o for o in self.trials if o.why], {}
+    head = f'<p class="soft">{html.escape(str(self))}</p>'
+    if done:
+        words = html.escape(_words(self.best.parameters))
+        head = f'<p class="big">{100*self.best.value:.1f} %</p><p><b>{words}</b></p>{head}'
+        told = "Judged on the validation slice; figures of the test part have no say in it."
+        sections["search"] = Section("What was tried, and what came of it?", told, {"course": self.show()},
+                                     table=self.table())
+    if ended:
+        told = "\n\n".join(f"Trial {o.number}: {o.why} ({_words(o.parameters)})" for o in ended)
+        sections["ended"] = Section("Which trials came to no result?", told)
     path = self.folder/"sweep.html"
-    path.write_text(page, encoding="utf-8")
+    with atomic_path(path) as part: part.write_text(to_html(self.folder.name, head, sections), encoding="utf-8")
     return path
