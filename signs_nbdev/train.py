@@ -168,7 +168,8 @@ def show_pace(
 ) -> str: # Pictures a second, time left, memory
     "How fast it goes"
     rate = row["pictures"]/row["seconds"]
-    return f"  {rate:,.0f} pictures/s, {tqdm.format_interval(left/rate)} left, {show_memory(row)}"
+    rest = f", {tqdm.format_interval(left/rate)} left" if rate else ""  # resumed at an epoch's end: nothing to tell by
+    return f"  {rate:,.0f} pictures/s{rest}, {show_memory(row)}"
 
 # %% ../nbs/04_train.ipynb #1057cef5
 def train(
