@@ -28,7 +28,7 @@ from .weights import find_weights
 
 # %% ../nbs/03d_config.ipynb #9668b188
 def _names(field: str) -> list[str]:
-    return {"dataset": list(SOURCES), "split": list(SPLITS), "precision": list(PRECISIONS),
+    return {"dataset": list(SOURCES), "also": list(SOURCES), "split": list(SPLITS), "precision": list(PRECISIONS),
             "bad_pictures": ["refuse", "skip"], "optimizer": list(OPTIMIZERS), "schedule": list(SCHEDULES),
             "out_of_memory": ["stop", "halve"], "tracker": list(LOGGER_TYPE_TO_CLASS)}[field]
 
@@ -38,6 +38,8 @@ NEEDS = { # parameter -> what it does nothing without, in words and as a test of
     "thaw": ("frozen_epochs", lambda c: c.frozen_epochs),
     "scenes": ("pictures in colour", lambda c: SOURCES[c.dataset].channels == 3),
     "scene_share": ("scenes", lambda c: c.scenes),
+    "scene_near": ("scenes", lambda c: c.scenes),
+    "also": ("another data set than dataset", lambda c: c.also != c.dataset),
     "strength": ("a recipe", lambda c: c.recipe != "none"),
     "patience": ("more epochs than it waits", lambda c: not c.epochs or c.patience < c.epochs),
     "resume": ("the folder of the killed run: out", lambda c: c.out),
@@ -50,6 +52,7 @@ class TrainConfig(BaseModel):
     data_root: str | None = None                            # Its folder or that folder's parent; None: `SIGNS_DATA`
     download: bool = False                                  # Fetch what is missing of the data set
     bad_pictures: str = "refuse"                            # Unreadable pictures: "refuse" or "skip"
+    also: str | None = None                                 # A further data set to learn from, never tested on
     size: int | None = Field(None, ge=8, le=1024)           # Edge of the pictures, pixels; None: usual
     split: str | None = None                                # Kind of split; None: usual
     fold: int = Field(0, ge=0, le=4)                        # Which of 5 folds tests (split "kfold")
@@ -60,8 +63,9 @@ class TrainConfig(BaseModel):
     start_from: str | None = None                           # Run folder whose weights to start from; None: fresh ones
     recipe: str | dict[str, dict[str, float]] | None = None # Augmentation: a name or operation -> sizes; None: usual
     strength: float = Field(1.0, ge=0, le=3)                # Strength of the augmentation; 0 is none
-    scenes: str | None = None                               # Other backgrounds: "textures", "rooms", a folder, or a+b
+    scenes: str | None = None                               # Other backgrounds: textures, rooms, plain, a folder, or a+b
     scene_share: float = Field(0.5, gt=0, le=1)             # Share of the pictures that get one
+    scene_near: float = Field(0.0, ge=0, le=1)              # Share of these whose hand is brought near
     epochs: int | None = Field(None, ge=1)                  # Passes over the training pictures; None: usual
     batch_size: int = Field(64, ge=2)                       # Pictures in a step, of all processes together
     accumulate: int = Field(1, ge=1)                        # Parts of a batch that are computed one after the other
@@ -92,7 +96,7 @@ class TrainConfig(BaseModel):
         try: super().__init__(**values)
         except ValidationError as e: raise ConfigError(_explain(e)) from None
 
-    @field_validator("dataset", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory", "tracker")
+    @field_validator("dataset", "also", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory", "tracker")
     @classmethod
     def _known(cls, value, info): return value and check_name(info.field_name, value, _names(info.field_name))
 

@@ -36,6 +36,7 @@ class SignData:
     train_groups: tuple[str, ...] = ()   # Groups that the block split trains on
     frames: Tensor | None = None         # Frame number in the recording, `(N,)` int64
     part: Tensor | None = None           # Official part, `(N,)` int64: 0 train, 1 test
+    guest: Tensor | None = None          # Joined from another set: only to learn from, `(N,)` bool
     files: list[str] | None = None       # Names below the data set's folder, with `/`
     usual_split: str = "random"          # The split to report, for who does not choose
     skipped: list[str] = field(default_factory=list) # Files that could not be read and were left out
@@ -44,7 +45,7 @@ class SignData:
     def __post_init__(self):
         _check_images(self.images)
         n, k = len(self.images), len(self.classes)
-        for what in ("labels", "groups", "frames", "part", "files"):
+        for what in ("labels", "groups", "frames", "part", "guest", "files"):
             if (v := getattr(self, what)) is not None and len(v) != n:
                 raise DataError(f"{self.name}: {what}", got=f"{len(v)} for {n} pictures", wanted="one for each picture")
         if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < k:
@@ -88,7 +89,7 @@ def show_images(
     return fig
 
 # %% ../nbs/01_data.ipynb #abae8960
-_PER_PICTURE = ("images", "labels", "groups", "frames", "part")
+_PER_PICTURE = ("images", "labels", "groups", "frames", "part", "guest")
 
 def _map_tensors(data: SignData, f) -> dict:
     return {k: f(v) for k in _PER_PICTURE if (v := getattr(data, k)) is not None}
@@ -118,7 +119,7 @@ def join(
     self: SignData,
     other: SignData, # Pictures of the same size and classes
 ) -> SignData: # Both, `self` first
-    "The pictures of two data sets as one"
+    "The pictures of two data sets as one, those of `other` as guests"
     for what in ("classes", "size and channels"):
         ours, theirs = (o.classes if what == "classes" else tuple(o.images.shape[1:]) for o in (self, other))
         if ours != theirs: raise DataError(f"{other.name} cannot join {self.name}: {what}", got=theirs, wanted=ours)
@@ -127,9 +128,12 @@ def join(
     group = lambda o: torch.zeros_like(o.labels) if o.groups is None else o.groups
     frame = lambda o: torch.full_like(o.labels, -1) if o.frames is None else o.frames
     files = None if self.files is None or other.files is None else self.files + other.files
+    guest = torch.cat([torch.zeros(len(self), dtype=torch.bool) if self.guest is None else self.guest,
+                       torch.ones(len(other), dtype=torch.bool)])
     return replace(self, images=torch.cat([self.images, other.images]), labels=torch.cat([self.labels, other.labels]),
                    name=f"{self.name}+{other.name}", groups=torch.cat([group(self), group(other) + first]),
-                   group_names=names, frames=torch.cat([frame(self), frame(other)]), part=None, files=files,
+                   group_names=names, frames=torch.cat([frame(self), frame(other)]), guest=guest, files=files,
+                   part=None if self.part is None else torch.cat([self.part, torch.zeros_like(other.labels)]),
                    skipped=self.skipped + other.skipped, notes=self.notes + other.notes)
 
 # %% ../nbs/01_data.ipynb #1cd85c83
@@ -239,6 +243,12 @@ def split(
 ) -> Split: # Three disjoint sets of positions
     "Split into training, validation and test pictures"
     check_name("split", kind, SPLITS)
+    if self.guest is not None and self.guest.any():
+        own, guests = ((self.guest.cpu() == o).nonzero()[:, 0] for o in (False, True))
+        host = replace(self[own], guest=None)
+        if host.frames is not None and (host.frames < 0).all(): host = replace(host, frames=None)
+        made = host.split(kind, seed, test, valid, fold, folds, train_groups)
+        return replace(made, train=torch.cat([own[made.train], guests]), valid=own[made.valid], test=own[made.test])
     for what, value in (("test", test), ("valid", valid)):
         if not 0 < value < 1: raise ConfigError(f"{what} fraction", got=value, wanted="between 0 and 1")
     rng = np.random.default_rng(seed)

@@ -137,7 +137,8 @@ class Training:
         model = create_model(config.arch, data.classes, data.images.shape[-1], config.size,
                              read_weights(config.pretrained, config.arch))
         if config.start_from: start_weights(model, config.start_from)
-        scenes = config.scenes and prepare_scenes(data, index, config.scenes, config.scene_share, config.seed)
+        scenes = config.scenes and prepare_scenes(data, index, config.scenes, config.scene_share, config.seed,
+                                                  near=config.scene_near)
         if config.compile: model.compile()
         self.config, self.accelerator = config, make_accelerator(config, out)
         device = self.accelerator.device

@@ -49,7 +49,9 @@ def make_schedule(
     "How the learning rate rises and falls"
     falls = SCHEDULES[check_name("schedule", name, SCHEDULES)]
     rates = [group["lr"] for group in optimizer.param_groups]
-    if name == "onecycle": return OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=max(warmup, 1e-9))
+    if name == "onecycle":
+        if warmup*(steps + 1) == 1: warmup *= 1 + 1e-9  # torch divides by the length of the rise less one step
+        return OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=max(warmup, 1e-9))
     rising = warmup*steps
     share = lambda step: (step + 1)/(rising + 1) if step < rising else falls(max(0, 1 - (step - rising)/(steps - rising)))
     return LambdaLR(optimizer, share)

@@ -56,6 +56,7 @@ def load_data(
     options = {"bad": "skip"} if config.bad_pictures == "skip" else {}
     if config.download: options["download"] = True
     data = load(config.dataset, config.data_root, config.size, **options)
+    if config.also: data = data.join(load(config.also, size=data.images.shape[1]))
     config = TrainConfig(**config.model_dump() | {
         "size": data.images.shape[1], "split": config.split or data.usual_split,
         "recipe": config.recipe or source.recipe, "epochs": config.epochs or source.epochs,
@@ -167,7 +168,8 @@ def show_pace(
 ) -> str: # Pictures a second, time left, memory
     "How fast it goes"
     rate = row["pictures"]/row["seconds"]
-    return f"  {rate:,.0f} pictures/s, {tqdm.format_interval(left/rate)} left, {show_memory(row)}"
+    rest = f", {tqdm.format_interval(left/rate)} left" if rate else ""  # resumed at an epoch's end: nothing to tell by
+    return f"  {rate:,.0f} pictures/s{rest}, {show_memory(row)}"
 
 # %% ../nbs/04_train.ipynb #1057cef5
 def train(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from signs_nbdev.config import check_here
-from signs_nbdev.core import ConfigError, one_thread
+from signs_nbdev.core import ASL_CLASSES, ConfigError, one_thread
 from signs_nbdev.data import to_float
 from signs_nbdev.evaluate import read_history, run
 from signs_nbdev.loop import Training
@@ -58,6 +59,19 @@ def test_scenes_are_laid_behind_as_many_hands_as_asked(config_and_data, monkeypa
         seen = Training(config.model_copy(update=dict(recipe="none", **more)), data, split.train).show(split.train, 1)[0]
         return (seen != to_float(data.images[split.train])).flatten(1).any(1).float().mean().item()
     assert (changed(), changed(scenes="textures", scene_share=1.0)) == (0, 1) and 0.2 < changed(scenes="textures") < 0.8
+    shown = lambda near: Training(config.model_copy(update=dict(recipe="none", scenes="plain", scene_near=near)), data,
+                                  split.train).show(split.train, 1)[0]
+    assert not shown(0.0).equal(shown(1.0))
+
+def test_further_data_are_learnt_from_and_never_tested_on(tmp_path):
+    for i, name in enumerate(ASL_CLASSES):
+        (tmp_path/name).mkdir()
+        for j in range(6): Image.new("RGB", (16, 16), (i, j, 0)).save(tmp_path/name/f"{j}.png")
+    config = TrainConfig(dataset="folder", data_root=str(tmp_path), size=16, split="random", also="hands")
+    alone, (data, split, _) = load_data(config.model_copy(update=dict(also=None)))[:2], load_data(config)
+    assert len(data) > len(alone[0]) and len(split.train) == len(alone[1].train) + len(data) - len(alone[0])
+    for part in ("valid", "test"): # the same pictures, though the classes' order may be another
+        assert data.images[getattr(split, part)].equal(alone[0].images[getattr(alone[1], part)])
 
 def test_same_values_same_bits(usual, three_classes, tmp_path):
     for name, more in dict(again={}, deterministic=dict(deterministic=True)).items():
