@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from results import LETTERS, ROOT, RUNS
+from results import ROOT, RUNS
 from robust import EACH, of_each_sign, opened
 from signs_nbdev.core import ASL_CLASSES, data_root, write_json
 from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate
 from signs_nbdev.explain import features
 from signs_nbdev.metrics import Metrics
-from signs_nbdev.scenes import EMPTY
+from signs_nbdev.cutouts import EMPTY
 from signs_nbdev.sources import load
 from signs_nbdev.unknown import (
     ODDNESS, SCORES, accuracy_curve, all_scores, auroc, conformal_sets, coverage_error, fit_clusters, foreign,
@@ -29,6 +29,7 @@ from signs_nbdev.unknown import (
 
 WANTED = {"asl": "asl-block-scenes-0", "oracle": "oracle-fold-0"}
 FOREIGN, KEEP, COVERAGES, POINTS = 300, 0.95, (0.9, 0.95), 100
+LETTERS = 26 # the first classes of the manual alphabet; the rest are del, nothing, space
 
 def others(name: str, size: int) -> dict[str, SignData]:
     "Known signs by other hands"

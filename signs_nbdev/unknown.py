@@ -198,7 +198,7 @@ def fit_reject(
     keep: float = 0.95,             # Share of the validation pictures to answer
     coverage: float = 0.9,          # Share of the sets that shall hold the truth
     score: str = "confidence",      # One of `SCORES`
-    sets: str = "lac",              # One of `ODDNESS`
+    sets: str = "aps",              # One of `ODDNESS`
 ) -> dict: # score, threshold, keep, sets, limit, coverage, n, accuracy (of what is answered)
     "Fit a run's threshold and sets on its validation part and write them into the model's side-car"
     check_name("score", score, SCORES)
@@ -226,7 +226,7 @@ def answer(
     classes: tuple[str, ...], # Class names
 ) -> list[Answer]: # One for each picture
     "A sign where the model is sure enough, and the signs that it may be"
-    if not reject: raise RunError("no rule for the unknown in this model", do="Make one from its run: fit_reject(folder).")
+    if not reject: raise RunError("no rule for the unknown in this model", do="Make one: fit_reject(folder).")
     if chance.shape[1] != len(classes):
         raise DataError("probabilities to answer by", got=tuple(chance.shape), wanted=f"(N, {len(classes)})")
     sure = SCORES[reject["score"]](chance) >= reject["threshold"]
