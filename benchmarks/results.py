@@ -26,6 +26,11 @@ for split in ("random", "block"):
             if recipe == "none": WANTED[f"asl-{split}-none-{seed}"] |= dict(epochs=10)  # by then it knows them by heart
 for seed in range(3): # hands cut out of the training frames, over other scenes
     WANTED[f"asl-block-scenes-{seed}"] = WANTED[f"asl-block-hands-{seed}"] | dict(scenes="textures+rooms")
+for seed in range(3): # brought near too, at 64 px, and with rendered hands to learn from beside them
+    WANTED[f"asl-block-joint-{seed}"] = dict(
+        dataset="asl_alphabet", split="block", seed=seed, size=64, epochs=8, also="hands_wide",
+        scenes="textures+rooms+plain", scene_near=0.5)
+    WANTED[f"asl-block-tiny-{seed}"] = WANTED[f"asl-block-joint-{seed}"] | dict(arch="signnet_tiny")
 WANTED |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
 
 
