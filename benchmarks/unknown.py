@@ -22,6 +22,7 @@ from signs_nbdev.evaluate import evaluate
 from signs_nbdev.explain import features
 from signs_nbdev.metrics import Metrics
 from signs_nbdev.cutouts import EMPTY
+from signs_nbdev.sessions import hands_data
 from signs_nbdev.sources import load
 from signs_nbdev.unknown import (
     ODDNESS, SCORES, accuracy_curve, all_scores, auroc, conformal_sets, coverage_error, fit_clusters, foreign,
@@ -59,7 +60,8 @@ def measured(name: str, folder: Path) -> dict:
     clusters = fit_clusters(features(model, data, rows := of_each_sign(data, split.train, 20)), data.labels[rows])
     seen = lambda o, index: all_scores(features(model, o, index), model.network.get_classifier(), clusters)
     known = seen(data, tests)
-    strange = foreign(size, channels, FOREIGN, other=mixed(load("oracle_mnist" if channels == 3 else "hands")))
+    other = load("oracle_mnist") if channels == 3 else hands_data(size=size, sessions=12, frames=1)
+    strange = foreign(size, channels, FOREIGN, other=mixed(other))
     made = {k: SignData(o, torch.zeros(len(o), dtype=torch.int64), model.classes, k) for k, o in strange.items()}
     scores = {k: seen(o, torch.arange(len(o))) for k, o in made.items()}
     limit, taken = threshold_for(SCORES["confidence"](valid.chance), KEEP), {}
