@@ -20,13 +20,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .config import TrainConfig
+from .config import TrainConfig, check_here
 from .core import DataError, RunError, main_process, read_json, write_json
 from .data import SignData, Split, show_images
 from .loop import predict
 from .metrics import Metrics, show_confusion
 from .models import SignModel, load_model
-from .train import load_data, start_run, train
+from .train import load_data, load_external, start_run, train
 
 # %% ../nbs/05_evaluate.ipynb #a9b453ea
 def evaluate(
@@ -59,11 +59,12 @@ def data_of(
     here = {"device": "auto", "precision": None, "data_root": root and str(root)}  # and not as where it was trained
     config = TrainConfig(**{**read_json(Path(folder)/"config.json"), **here})
     made = read_json(Path(folder)/"provenance.json")
-    if data is None: data, split, _ = load_data(config)
-    else: split = data.split(config.split, seed=config.seed, fold=config.fold)
-    for what, now in (("data", data.hash), ("split", split.hash)):
-        if now != made[what]["hash"]:
-            raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
+    def same(what: str, now: str):
+        if now != made[what]["hash"]: raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
+    if data is None: data = load_data(config)[0]
+    same("data", data.hash)
+    split = data.split(config.split, seed=config.seed, fold=config.fold)
+    same("split", split.hash)
     return data, split, config
 
 # %% ../nbs/05_evaluate.ipynb #e666d43f
@@ -91,10 +92,13 @@ def run(
     config: TrainConfig, # What to train
 ) -> tuple[Path, Metrics]: # The run's folder, and how good the model is on the test part
     "Train and evaluate: the training notebook's way, as one call"
-    data, split, config = load_data(config)
+    data, split, config = load_data(check_here(config))
     folder = start_run(config, data, split)
     train(config, data, split, folder)
-    return folder, evaluate_run(folder, data)
+    metrics = evaluate_run(folder, data)
+    if main_process():
+        for name, others in load_external(config).items(): evaluate_external(folder, others, name)
+    return folder, metrics
 
 # %% ../nbs/05_evaluate.ipynb #e508df10
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def evaluate_external(
 ) -> Metrics: # How good the run's model is on them
     "Evaluate a finished run on other pictures and keep the figures in its `external.json`"
     finished = read_run(folder)
-    metrics = evaluate(load_model(folder), data, on=name, views=read_json(folder/"config.json").get("views", 1))
+    metrics = evaluate(load_model(finished.folder), data, on=name, views=finished.config.get("views", 1))
     write_json(finished.folder/"external.json", {**finished.external, name: {**metrics.summary(), "hash": data.hash}})
     return metrics
 
