@@ -203,8 +203,8 @@ class Training:
         "Take one step"
         loss, world = torch.zeros_like(self.loss), self.accelerator.num_processes
         pictures, targets = shown or self.show(self.share(rows), epoch)
-        part_size = math.ceil(len(pictures)/self.config.accumulate)
-        for x, y in zip(pictures.split(part_size), targets.split(part_size)):
+        parts = min(self.config.accumulate, len(rows)//world)  # as many in each process: they wait for each other
+        for x, y in zip(pictures.tensor_split(parts), targets.tensor_split(parts)):
             with self.accelerator.autocast():
                 part = F.cross_entropy(self.model(x), y, self.weights, reduction="sum",
                                        label_smoothing=self.config.label_smoothing)*(world/len(rows))
