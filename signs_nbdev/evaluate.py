@@ -60,7 +60,9 @@ def data_of(
     config = TrainConfig(**{**read_json(Path(folder)/"config.json"), **here})
     made = read_json(Path(folder)/"provenance.json")
     def same(what: str, now: str):
-        if now != made[what]["hash"]: raise RunError(f"{folder} was made with other {what}", got=now, wanted=made[what]["hash"])
+        if now == made[what]["hash"]: return
+        raise RunError(f"{Path(folder).name} was made with other {what}", got=now, wanted=made[what]["hash"],
+                       do="Load the data as they were, or with the code of the run's commit.")
     if data is None: data = load_data(config)[0]
     same("data", data.hash)
     split = data.split(config.split, seed=config.seed, fold=config.fold)
