@@ -12,16 +12,13 @@ are CPU time of one thread for learning one picture, all methods measured side b
 The last line is JSON: {method: [correct, n]}."""
 import argparse
 import json
-import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from time import process_time
 
 import torch
 import torch.nn.functional as F
-from results import ROOT, RUNS, keep
+from results import ROOT, RUNS, keep, papermill
 from torch.optim import SGD, Adam
 
 from signs_nbdev.augment import RECIPES
@@ -68,13 +65,6 @@ def by_authors(method: str, data: SignData, seed: int, fold: int) -> dict:
     model = learn(data, torch.cat([split.train, split.valid]), *AUTHORS[method], seed)
     right = model.predict(data.images[split.test]).argmax(1) == data.labels[split.test]
     return dict(correct=int(right.sum()), n=len(right), seed=seed, fold=fold, commit=provenance()["commit"])
-
-def papermill(folder: Path, parameters: dict):
-    "Run the training notebook into `folder`; as YAML, for a recipe is a dict"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", "-y",
-                    json.dumps({**parameters, "out": str(folder)}), "--log-output", "--no-progress-bar"], cwd=ROOT, check=True)
 
 def our_way(name: str, parameters: dict) -> dict:
     "Run the training notebook, unless it has run: right answers on the test part"

@@ -35,11 +35,11 @@ WANTED |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fo
 
 
 def papermill(folder: Path, parameters: dict):
-    "Run the training notebook into `folder`"
+    "Run the training notebook into `folder`; as YAML, for a recipe may be a dict"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    given = [str(o) for k, v in dict(parameters, out=folder).items() for o in ("-p", k, v)]
-    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", *given,
+    given = json.dumps({**parameters, "out": folder}, default=str)
+    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", "-y", given,
                     "--log-output", "--no-progress-bar"], cwd=ROOT, check=True)
 
 def keep(name: str):
