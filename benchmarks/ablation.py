@@ -19,8 +19,9 @@ from statistics import mean, stdev
 import torch
 from signs_nbdev.ablation import variants
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.core import progress, provenance, read_json, write_json
+from signs_nbdev.core import progress, read_json, write_json
 from signs_nbdev.loop import Training, predict
+from signs_nbdev.machine import provenance
 from signs_nbdev.sources import load
 
 ROOT = Path(__file__).parents[1]

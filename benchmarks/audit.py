@@ -24,8 +24,9 @@ from results import ROOT, RUNS
 from signs_nbdev.audit import Audit, audit, beyond, limits, record
 from signs_nbdev.augment import RECIPES
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.core import has_bf16, write_json
+from signs_nbdev.core import write_json
 from signs_nbdev.evaluate import read_run, run
+from signs_nbdev.machine import has_bf16
 from signs_nbdev.models import load_model
 from signs_nbdev.train import load_data
 

@@ -23,11 +23,12 @@ from torch.optim import SGD, Adam
 
 from signs_nbdev.augment import RECIPES
 from signs_nbdev.cnn import summary
-from signs_nbdev.core import one_thread, provenance, read_json, seed_everything, write_json
+from signs_nbdev.core import read_json, write_json
 from signs_nbdev.config import TrainConfig
 from signs_nbdev.data import SignData, to_float
 from signs_nbdev.evaluate import read_run
 from signs_nbdev.loop import Training
+from signs_nbdev.machine import one_thread, provenance, seed_everything
 from signs_nbdev.models import create_model, load_model
 from signs_nbdev.sources import load
 from signs_nbdev.train import load_data

@@ -16,9 +16,10 @@ import time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the Makefile sets it: threads that wait do not spin
 import torch
 
-from signs_nbdev.core import ASL_CLASSES, resolve_device
+from signs_nbdev.core import ASL_CLASSES
 from signs_nbdev.data import SignData, to_float
 from signs_nbdev.evaluate import evaluate
+from signs_nbdev.machine import resolve_device
 from signs_nbdev.models import create_model
 
 COUNT = int(sys.argv[1]) if sys.argv[1:] else 20_000

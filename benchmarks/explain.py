@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from results import ROOT
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.core import provenance, read_json, write_json
+from signs_nbdev.core import read_json, write_json
 from signs_nbdev.explain import grad_cam, mass_inside, occlusion
+from signs_nbdev.machine import provenance
 from signs_nbdev.models import load_model
 from signs_nbdev.scenes import Scenes, backgrounds, cutouts
 from signs_nbdev.train import load_data

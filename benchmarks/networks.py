@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from signs_nbdev.augment import recipe
-from signs_nbdev.core import one_thread, progress, read_json, seed_everything, write_json
+from signs_nbdev.core import progress, read_json, write_json
 from signs_nbdev.data import SignData, batches
 from signs_nbdev.fused import fuse
+from signs_nbdev.machine import one_thread, seed_everything
 from signs_nbdev.models import create_model
 from signs_nbdev.sources import load
 

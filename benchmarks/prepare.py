@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from signs_nbdev.core import one_thread
+from signs_nbdev.machine import one_thread
 from signs_nbdev.prepare import photo_to_square, prepare
 from signs_nbdev.sources import load
 

@@ -17,9 +17,10 @@ import sys
 from pathlib import Path
 
 from results import RUNS, keep, papermill
-from signs_nbdev.core import ASL_CLASSES, data_root
+from signs_nbdev.core import ASL_CLASSES
 from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate_external, read_run
+from signs_nbdev.machine import data_root
 from signs_nbdev.sources import load
 
 LETTERS = 26  # the first classes of the manual alphabet; the rest are del, nothing, space

@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from signs_nbdev.augment import recipe
-from signs_nbdev.core import ASL_CLASSES, data_root, progress, provenance, read_json, seed_everything, write_json
+from signs_nbdev.core import ASL_CLASSES, progress, read_json, write_json
 from signs_nbdev.data import SignData, batches
 from signs_nbdev.fused import fuse
+from signs_nbdev.machine import data_root, provenance, seed_everything
 from signs_nbdev.models import create_model
 from signs_nbdev.scenes import prepare_scenes
 from signs_nbdev.sources import load

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from signs_nbdev.augment import RECIPES
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.core import one_thread, progress, provenance, read_json, write_json
+from signs_nbdev.core import progress, read_json, write_json
 from signs_nbdev.loop import Training, predict
+from signs_nbdev.machine import one_thread, provenance
 from signs_nbdev.train import load_data
 from timm.utils.model_ema import ModelEmaV3
 

@@ -47,9 +47,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from augment import torchvision_ops
 from signs_nbdev.config import TrainConfig
-from signs_nbdev.core import has_bf16, read_json, write_json
+from signs_nbdev.core import read_json, write_json
 from signs_nbdev.data import SignData
 from signs_nbdev.loop import Training
+from signs_nbdev.machine import has_bf16
 from signs_nbdev.models import create_model
 from signs_nbdev.optimize import make_optimizer
 from signs_nbdev.sessions import hands_data

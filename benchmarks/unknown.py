@@ -16,11 +16,12 @@ from torch import Tensor
 
 from results import ROOT, RUNS
 from robust import EACH, of_each_sign, opened
-from signs_nbdev.core import ASL_CLASSES, data_root, write_json
+from signs_nbdev.core import ASL_CLASSES, write_json
 from signs_nbdev.cutouts import EMPTY
 from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate
 from signs_nbdev.explain import features
+from signs_nbdev.machine import data_root
 from signs_nbdev.metrics import Metrics
 from signs_nbdev.sessions import hands_data
 from signs_nbdev.sources import load

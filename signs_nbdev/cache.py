@@ -24,7 +24,8 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
-from .core import DataError, atomic_path, one_thread, progress, read_json, write_json
+from .core import DataError, atomic_path, progress, read_json, write_json
+from .machine import one_thread
 
 # %% ../nbs/00a_cache.ipynb #db1964fa
 PIECE = 2**24  # bytes

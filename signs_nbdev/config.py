@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from timm import list_models
 
 from .augment import recipe as make_recipe
-from .core import (
-    PRECISIONS, ConfigError, RunError, check_name, project_root, resolve_device, resolve_precision)
+from .core import ConfigError, RunError, check_name, project_root
 from .data import SPLITS
 from .fused import fuse
+from .machine import PRECISIONS, resolve_device, resolve_precision
 from .models import create_model
 from .optimize import OPTIMIZERS, SCHEDULES
 from .scenes import backgrounds

@@ -21,8 +21,9 @@ from kornia.morphology import closing, dilation, erosion, opening
 from torch import Generator, Tensor
 
 from .cache import cached_array
-from .core import DataError, one_thread, tensor_hash
+from .core import DataError
 from .data import SignData, film_runs, to_float
+from .machine import one_thread, tensor_hash
 from .render import draw_hands
 from .sessions import camera, draw_scene, draw_signer, drift
 

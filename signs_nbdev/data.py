@@ -21,7 +21,8 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .core import ConfigError, DataError, check_name, tensor_hash
+from .core import ConfigError, DataError, check_name
+from .machine import tensor_hash
 
 # %% ../nbs/01_data.ipynb #d7d8fd81
 @dataclass(repr=False)

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from .augment import Recipe, recipe as make_recipe
-from .core import (
-    ConfigError, DataError, atomic_path, progress, provenance, read_json, tensor_hash, write_json)
+from .core import ConfigError, DataError, atomic_path, progress, read_json, write_json
 from .data import SignData
 from .fused import Fused, check_pictures, fuse
+from .machine import provenance, tensor_hash
 
 # %% ../nbs/02g_expand.ipynb #52498b18
 def check_folder_names(

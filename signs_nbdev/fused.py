@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from .augment import MIXES, NEEDS_RGB, Recipe
-from .core import ConfigError, DataError, one_thread
+from .core import ConfigError, DataError
 from .data import to_float
 from .draws import names_of, other_share, parameters, places, shift, words
+from .machine import one_thread
 from .passes import FUSES
 
 # %% ../nbs/02c_fused.ipynb #12686118

@@ -29,10 +29,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from .augment import recipe as make_recipe
 from .config import TrainConfig
-from .core import PRECISIONS, RunError, project_root, resolve_device, seed_everything
+from .core import RunError, project_root
 from .data import SignData, batches, to_float
 from .draws import places, words
 from .fused import Fused, fuse
+from .machine import PRECISIONS, resolve_device, seed_everything
 from .models import SignModel, create_model, load_model
 from .optimize import Rates, find_rates, make_optimizer, make_schedule
 from .scenes import prepare_scenes

@@ -20,9 +20,10 @@ import pooch
 import torch
 import torch.nn.functional as F
 
-from .core import ORACLE_CLASSES, DataError, check_name, data_root
+from .core import ORACLE_CLASSES, DataError, check_name
 from .data import SignData
 from .download import check_file, extract, fetch
+from .machine import data_root
 from .sources import find_data, folder
 
 # %% ../nbs/01f_oracle.ipynb #baabda72

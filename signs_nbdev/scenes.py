@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .core import ConfigError, DataError, check_name, one_thread
+from .core import ConfigError, DataError, check_name
 from .cutouts import cutouts, palms
 from .data import SignData
 from .draws import between, places, uniform, words
+from .machine import one_thread
 from .prepare import prepare
 from .sessions import draw_room
 from .sources import pictures_in

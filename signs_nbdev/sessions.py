@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .core import ASL_CLASSES, ConfigError, one_thread
+from .core import ASL_CLASSES, ConfigError
 from .data import SignData
 from .hands import MOTIONS, POSES, moment
+from .machine import one_thread
 from .render import Scene, draw_hands
 
 # %% ../nbs/01e_sessions.ipynb #c59c0048

@@ -24,9 +24,10 @@ from typing import Callable
 import torch
 
 from .cache import cached_array
-from .core import ASL_CLASSES, ConfigError, DataError, check_name, data_root
+from .core import ASL_CLASSES, ConfigError, DataError, check_name
 from .data import SignData
 from .download import UNREADABLE, reason, safe_name
+from .machine import data_root
 from .prepare import CHOICES, VERSION, prepare, prepare_rules
 
 # %% ../nbs/01b_sources.ipynb #90d72faa

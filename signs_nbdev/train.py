@@ -29,10 +29,10 @@ from tqdm import tqdm
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig, check_here
 from .core import (
-    ASL_CLASSES, RunError, atomic_path, data_root, main_process, memory_used, progress, project_root, provenance,
-    read_json, resolve_device, resolve_precision, say, write_json)
+    ASL_CLASSES, RunError, atomic_path, main_process, progress, project_root, read_json, say, write_json)
 from .data import SignData, Split
 from .loop import Training, make_augment, predict
+from .machine import data_root, memory_used, provenance, resolve_device, resolve_precision
 from .models import SignModel, load_model, save_model
 from .sources import SOURCES, load
 from .weights import find_weights

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from signs_nbdev.config import check_here
-from signs_nbdev.core import ASL_CLASSES, ConfigError, one_thread
+from signs_nbdev.core import ASL_CLASSES, ConfigError
 from signs_nbdev.data import to_float
 from signs_nbdev.evaluate import read_history, run
 from signs_nbdev.loop import Training
+from signs_nbdev.machine import one_thread
 from signs_nbdev.models import load_model
 from signs_nbdev.train import TrainConfig, load_data
 

@@ -7,8 +7,9 @@ import torch
 from PIL import Image, ImageOps
 
 from signs_nbdev.core import ConfigError, DataError
-from signs_nbdev.prepare import (CHOICES, ScanRules, fit_longest, open_image, otsu_level, photo_to_square, prepare,
-                                 resample, resize_weights, scan_to_glyph, to_pixels)
+from signs_nbdev.pictures import open_image, to_pixels
+from signs_nbdev.prepare import (CHOICES, ScanRules, fit_longest, otsu_level, photo_to_square, prepare,
+                                 resample, resize_weights, scan_to_glyph)
 
 SIZES = [(1, 1), (1, 2), (1, 400), (400, 1), (2, 3), (3, 900), (27, 28), (28, 28), (29, 28), (40, 69), (172, 115),
          (100, 100)]

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from signs_nbdev.checkpoint import checkpoints, load_checkpoint
-from signs_nbdev.core import RunError, one_thread
+from signs_nbdev.core import RunError
 from signs_nbdev.evaluate import run
 from signs_nbdev.loop import Training
+from signs_nbdev.machine import one_thread
 from signs_nbdev.models import load_model
 from signs_nbdev.train import TrainConfig
 
