@@ -1,4 +1,5 @@
 "The wheel installs into an empty environment and brings all that it needs, as settings.ini says."
+import json
 import sys
 import tarfile
 import zipfile
@@ -9,10 +10,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 from conftest import ROOT, run
 
 MODULES = sorted(o.stem for o in (ROOT/"signs_nbdev").glob("*.py"))
+LIGHT = "core", "pictures", "drift", "reader", "engine", "guard", "observe", "serve", "cli"  # what reads signs
+HEAVY = "torch", "torchvision", "timm", "kornia", "matplotlib", "papermill", "IPython"       # what trains
 
 
 def settings():
@@ -35,7 +39,9 @@ def test_build_and_install(built):
     assert {"settings.ini", "LICENSE", "README.md", "Makefile", "_quarto.yml", "nbs/00_core.ipynb", ".ci/run"} <= inside
     with zipfile.ZipFile(wheel) as f:
         names = f.namelist()
-        assert {o for o in names if ".dist-info/" not in o} == {f"signs_nbdev/{o}.py" for o in MODULES}
+        data = [o.relative_to(ROOT) for part in ("web", "ready") for o in (ROOT/"signs_nbdev"/part).iterdir()]
+        assert {o for o in names if ".dist-info/" not in o} == {
+            *(f"signs_nbdev/{o}.py" for o in MODULES), *map(str, data), "signs_nbdev/nbs/04_train.ipynb"}
         [info] = [o.removesuffix("METADATA") for o in names if o.endswith(".dist-info/METADATA")]
         check_metadata(PathDistribution(zipfile.Path(f, info)))
     with TemporaryDirectory() as tmp: check_installed(wheel, Path(tmp))
@@ -54,14 +60,29 @@ def check_metadata(dist):
     assert dist.metadata["Requires-Python"] == ">=3.11" and dist.metadata["License-Expression"] == "Apache-2.0"
 
 def check_installed(wheel, tmp):
-    "In an empty environment, away from the sources, every module imports and no requirement is missing."
+    "In an empty environment, away from the sources, it reads and serves without torch; then every module imports."
     assert run(sys.executable, "-m", "venv", tmp/"venv").returncode == 0
     python = tmp/"venv/bin/python"
-    done = run(python, "-m", "pip", "install", "--quiet", wheel)
-    assert done.returncode == 0, done.stdout
-    imports = "; ".join(f"import signs_nbdev.{o}" for o in MODULES if o != "__init__")
-    done = run(python, "-I", "-c", f"{imports}; print(signs_nbdev.__file__)", cwd=tmp)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(str(tmp)), done.stdout
-    assert "No broken requirements" in run(python, "-m", "pip", "check").stdout
+    install(python, f"{wheel}[serve]")
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+    assert not {o.name for o in site.iterdir()} & {*HEAVY}
+    check_imports(python, tmp, LIGHT)
     for script in settings()["package"]["console_scripts"].strip().splitlines():
         assert run(tmp/"venv/bin"/script.split()[0], "--help", cwd=tmp).returncode == 0, script
+    Image.new("RGB", (90, 120), "navy").save(tmp/"photo.jpg")
+    done = run(tmp/"venv/bin/signs", "predict", "--json", "photo.jpg", cwd=tmp)
+    assert done.returncode == 0 and json.loads(done.stdout)["path"] == "photo.jpg", done.stdout
+    done = run(tmp/"venv/bin/signs", "train", cwd=tmp)
+    assert done.returncode == 1 and "signs_nbdev[train]" in done.stdout and "Traceback" not in done.stdout, done.stdout
+    install(python, f"{wheel}[serve,export]")
+    check_imports(python, tmp, [o for o in MODULES if o != "__init__"])
+
+def install(python, what):
+    done = run(python, "-m", "pip", "install", "--quiet", what)
+    assert done.returncode == 0, done.stdout
+    assert "No broken requirements" in run(python, "-m", "pip", "check").stdout
+
+def check_imports(python, tmp, modules):
+    imports = "; ".join(f"import signs_nbdev.{o}" for o in modules)
+    done = run(python, "-I", "-c", f"{imports}; print(signs_nbdev.__file__)", cwd=tmp)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(str(tmp)), done.stdout
