@@ -59,31 +59,31 @@ def to_grey(
 
 # %% ../nbs/01a_prepare.ipynb #b2143bff
 def otsu_level(
-    grey: Tensor, # `(H, W)` float32, whole levels in [0, 255]
-) -> Tensor: # Scalar float32: the level between the dark and the bright part
+    grey: Tensor, # `(..., H, W)` float32, whole levels in [0, 255]
+) -> Tensor: # `(...)` float32: the level between the dark and the bright part
     "Otsu's threshold; the middle of the range for a picture of one level"
     counts, levels = _histogram(grey), torch.arange(256)
-    n, s = counts.cumsum(0), (counts*levels).cumsum(0)
-    apart = (n[-1]*s - n*s[-1]).double()**2/(n*(n[-1] - n)).clamp(min=1)
-    best = (apart == apart.max())[:-1]  # the last split leaves nothing above it
-    return (levels[:-1]*best).sum()/best.sum() + 0.5
+    n, s = counts.cumsum(-1), (counts*levels).cumsum(-1)
+    apart = (n[..., -1:]*s - n*s[..., -1:]).double()**2/(n*(n[..., -1:] - n)).clamp(min=1)
+    best = (apart == apart.amax(-1, keepdim=True))[..., :-1]  # the last split leaves nothing above it
+    return (levels[:-1]*best).sum(-1)/best.sum(-1) + 0.5
 
 def _histogram(grey: Tensor) -> Tensor:
-    "Pixels of each level, `(256)` int64; bincount is faster, and scatter_add is what can be exported"
-    if not torch.compiler.is_compiling(): return torch.bincount(grey.flatten().byte(), minlength=256)
-    each = grey.flatten().long()
-    return torch.zeros(256, dtype=torch.long).scatter_add(0, each, torch.ones_like(each))
+    "Pixels of each level, `(..., 256)` int64; bincount is faster, and scatter_add is what can be exported"
+    if grey.ndim == 2 and not torch.compiler.is_compiling(): return torch.bincount(grey.flatten().byte(), minlength=256)
+    each = grey.flatten(-2).long()
+    return torch.zeros(*grey.shape[:-2], 256, dtype=torch.long).scatter_add(-1, each, torch.ones_like(each))
 
 # %% ../nbs/01a_prepare.ipynb #2458aa9e
 def bright_on_dark(
-    grey: Tensor,             # `(H, W)` float32, whole levels in [0, 255]
+    grey: Tensor,             # `(..., H, W)` float32, whole levels in [0, 255]
     negation: str = "border", # "border", "otsu", "never" or "always"
-) -> Tensor: # `(H, W)` float32, negated if its ground is bright
+) -> Tensor: # `(..., H, W)` float32, negated where its ground is bright
     "Negate where more than half of the pixels, or of those at the border, lie above Otsu's threshold"
     if negation in ("never", "always"): return 255 - grey if negation == "always" else grey
-    ground = grey if negation == "otsu" else torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    above = ground > otsu_level(grey)
-    return (255*(2*above.sum() > above.numel()) - grey).abs()
+    edges = lambda: torch.cat([grey[..., 0, :], grey[..., -1, :], grey[..., 0], grey[..., -1]], -1)
+    above = (grey.flatten(-2) if negation == "otsu" else edges()) > otsu_level(grey)[..., None]
+    return (255*(2*above.sum(-1) > above.shape[-1])[..., None, None] - grey).abs()
 
 # %% ../nbs/01a_prepare.ipynb #5c44aee2
 def _box(x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def resize_weights(
     size: int,                       # Length of the result; what is not `target` is padding
     interpolation: str = "bicubic",  # One of `CHOICES["interpolation"]`
     odd_pad: str = "far",            # Where the odd pixel of padding goes: "far" (the end) or "near"
-) -> Tensor: # `(size, length)` float32, rows that sum to 1, or to 0 where padding is
+) -> Tensor: # `(size, length)` float64, rows that sum to 1, or to 0 where padding is
     "The matrix that cuts, resamples and pads one axis"
     used, target = _number(used), _number(target)
     first = torch.floor((length - used)/2)
@@ -119,7 +119,7 @@ def resize_weights(
     stretch = 1 if interpolation == "nearest" else scale.clamp(min=1)
     weights = KERNELS[interpolation]((old - (new + 0.5)*scale + 0.5)/stretch)*((old >= 0) & (old < used))
     weights = weights/weights.sum(1, keepdim=True)
-    return torch.where((new >= 0) & (new < target), weights, 0).float()
+    return torch.where((new >= 0) & (new < target), weights, 0)
 
 def _number(x: int | Tensor) -> Tensor:
     "A scalar float64, in an exported graph too"
@@ -132,16 +132,16 @@ def resample(
     columns: Tensor, # `(w, W)`: weights that make the new columns
 ) -> Tensor: # `(..., h, w)` float32, whole levels in [0, 255]
     "Resample both axes, `rows @ pixels @ columns.T`, rounded after each product"
-    return _levels(rows @ _levels(_times(pixels, columns)))
+    return _levels(rows @ _levels(_times(pixels, columns))).float()
 
 def _levels(x: Tensor) -> Tensor: return (x + 0.5001).floor().clamp(0, 255)
 
 def _times(x: Tensor, weights: Tensor) -> Tensor:
     "`x @ weights.T`; in bands of 8 weights and 256 rows where that is much less work"
-    if torch.compiler.is_compiling() or weights.numel() < 2**14: return x.float() @ weights.T
+    if torch.compiler.is_compiling() or weights.numel() < 2**14: return x.double() @ weights.T
     seen = [band.any(0).nonzero()[:, 0].tolist() or [0] for band in weights.split(8)]
     bands = [(w := slice(o[0], o[-1] + 1), band[:, w].T) for o, band in zip(seen, weights.split(8))]
-    return torch.cat([torch.cat([o[..., w].float() @ band for w, band in bands], -1) for o in x.split(256, -2)], -2)
+    return torch.cat([torch.cat([o[..., w].double() @ band for w, band in bands], -1) for o in x.split(256, -2)], -2)
 
 # %% ../nbs/01a_prepare.ipynb #ccbfc5d7
 ROUNDINGS = {"half_even": torch.round, "half_up": lambda x: torch.floor(x + 0.5), "floor": torch.floor,
@@ -175,13 +175,13 @@ def _photo_weights(length: int, used: int, size: int, rules: PhotoRules) -> Tens
 
 # %% ../nbs/01a_prepare.ipynb #4570a540
 def scan_to_glyph(
-    pixels: Tensor,                 # Raw scan, `(H, W, 1)` or `(H, W, 3)` uint8
+    pixels: Tensor,                 # Raw scan, `(..., H, W, 1)` or `(..., H, W, 3)` uint8
     size: int = 28,                 # Edge of the result, pixels
     rules: ScanRules = ScanRules(), # What the paper leaves open
-) -> Tensor: # `(size, size, 1)` uint8, bright glyph on black
+) -> Tensor: # `(..., size, size, 1)` uint8, bright glyph on black
     "The paper's conversion: grey, bright on dark, longest edge to `size`, short edge padded"
     _check(pixels, size)
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[-3:-1]
     longest = torch.sym_max(height, width)
     rows, columns = (_scan_weights(o, longest, size, rules) for o in (height, width))
     return resample(bright_on_dark(to_grey(pixels), rules.negation), rows, columns).byte()[..., None]
@@ -189,24 +189,24 @@ def scan_to_glyph(
 def _check(pixels: Tensor, size: int):
     if type(size) is not int or size < 1:
         raise ConfigError("size", got=size, wanted="pixels, a whole number of at least 1")
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
-        raise ConfigError("pixels", got=f"{tuple(pixels.shape)} {pixels.dtype}", wanted="(H, W, 1) or (H, W, 3) uint8")
+    if pixels.dtype != torch.uint8 or pixels.ndim < 3 or pixels.shape[-1] not in (1, 3):
+        raise ConfigError("pixels", got=f"{tuple(pixels.shape)} {pixels.dtype}", wanted="(..., H, W, 1 or 3) uint8")
 
 # %% ../nbs/01a_prepare.ipynb #1fc4c4ee
 def photo_to_square(
-    pixels: Tensor,                   # Photo, `(H, W, 1)` or `(H, W, 3)` uint8
+    pixels: Tensor,                   # Photo, `(..., H, W, 1)` or `(..., H, W, 3)` uint8
     size: int,                        # Edge of the result, pixels
     channels: int = 3,                # 1 (grey) or 3 (RGB)
     rules: PhotoRules = PhotoRules(), # How to resample
-) -> Tensor: # `(size, size, channels)` uint8
+) -> Tensor: # `(..., size, size, channels)` uint8
     "Cut the largest centred square and resize it"
     _check(pixels, size)
     if channels not in (1, 3): raise ConfigError("channels", got=channels, wanted="1 (grey) or 3 (colour)")
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[-3:-1]
     edge = torch.sym_min(height, width)
     rows, columns = (_photo_weights(o, edge, size, rules) for o in (height, width))
-    square = resample(pixels.permute(2, 0, 1), rows, columns).permute(1, 2, 0)  # (H, W, C) -> (size, size, C)
-    return (to_grey(square)[..., None] if channels == 1 else square.expand(-1, -1, 3)).byte().contiguous()
+    square = resample(pixels.movedim(-1, -3), rows, columns).movedim(-3, -1)  # (..., H, W, C) -> (..., size, size, C)
+    return (to_grey(square)[..., None] if channels == 1 else square.expand(*square.shape[:-1], 3)).byte().contiguous()
 
 # %% ../nbs/01a_prepare.ipynb #126eb0c2
 PREPARATIONS = {"photo": PhotoRules, "scan": ScanRules}
