@@ -18,7 +18,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test bench sync notebooks docs quarto
+.PHONY: help train test cover bench sync notebooks docs quarto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,11 +26,16 @@ help: ## list the targets
 train: $(VENV)/.installed ## train a model in a notebook, as in: make train ARGS="-p dataset oracle_mnist -p epochs 5"
 	@$(BIN)/python .ci/train.py "$(NAME)" $(ARGS)
 
-# One thread a worker: nbdev-test starts a worker a core, and more threads than cores only get in each other's way.
+# One thread a worker: there is a worker a core, and more threads than cores only get in each other's way.
+NOTEBOOKS = OMP_NUM_THREADS=1 $(BIN)/python .ci/notebooks.py $(if $(SIGNS_DATA),--flags realdata)
+
 test: $(VENV)/.installed ## check that all is in step, run every notebook, then tests/
 	$(BIN)/python .ci/sync.py --check
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test $(if $(SIGNS_DATA),--flags realdata)
+	$(NOTEBOOKS)
 	$(BIN)/pytest $(ARGS)
+
+cover: $(VENV)/.installed ## tell which exported lines the notebooks' own tests run
+	$(NOTEBOOKS) --cover $(ARGS)
 
 bench: $(VENV)/.installed ## measure against a peer: make bench NAME=data (or prepare, cache, ...), see benchmarks/
 	@test -f "benchmarks/$(NAME).py" || { echo "NAME=$(NAME): wanted one of $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
