@@ -172,14 +172,13 @@ class Engine:
         watch_s: float = 1,               # Time between looks for changed models, seconds
         max_pixels: int = MAX_PIXELS,     # Larger pictures are refused
     ):
-        self.paths, self.queue, self.watch_s, self.max_pixels = paths, queue, watch_s, max_pixels
+        self.models, self.queue, self.watch_s, self.max_pixels = Models(paths), queue, watch_s, max_pixels
         self.new_turns = partial(Turns, threads or os.cpu_count(), batch, wait_ms/1000)
         self.taken, self.running = 0, False
 
     async def start(self):
-        "Load and warm the models, then watch them"
-        self.models, self.turns = await asyncio.to_thread(Models, self.paths), self.new_turns()
-        self.watch, self.running = asyncio.create_task(self._watch()), True
+        "Begin to read, and to watch the models' files"
+        self.turns, self.watch, self.running = self.new_turns(), asyncio.create_task(self._watch()), True
 
     async def _watch(self):
         while True:
@@ -192,9 +191,9 @@ class Engine:
         pictures: Sequence[tuple[str, bytes]],  # Name and content of each
     ) -> list[Reading]: # One for each
         "Read pictures, or raise `Busy` at once; an error if one of them is no picture"
-        if not self.running or self.taken + len(pictures) > self.queue: raise Busy(
-            "too much to do", got=f"{len(pictures)} more pictures", do="Ask again in a second.",
-            wanted=f"at most {self.queue - self.taken if self.running else 0}")
+        room = self.queue - self.taken if self.running else 0
+        if len(pictures) > room and not (self.running and self.taken == 0): raise Busy(
+            "too much to do", got=f"{len(pictures)} more pictures", wanted=f"at most {room}", do="Ask again in a second.")
         self.taken += len(pictures)
         answers = [asyncio.wrap_future(self.turns.add(reader, partial(reader.pixels, content, name, self.max_pixels)))
                    for name, content in pictures]
