@@ -1,6 +1,7 @@
 # Each target first makes the environment it needs: Python >= 3.11, make and a package index are all it asks for.
 PYTHON ?= python3
 VENV ?= .venv
+EXTRA ?= dev
 ARGS =
 NAME =
 BIN = $(VENV)/bin
@@ -18,7 +19,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test cover bench sync notebooks docs quarto
+.PHONY: help train test cover bench sync notebooks docs quarto lint audit dist dispatch hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,7 +43,7 @@ bench: $(VENV)/.installed ## measure against a peer: make bench NAME=data (or pr
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 sync: $(VENV)/.installed ## clean the notebooks, write signs_nbdev/ and README.md from them
-	$(BIN)/python .ci/sync.py
+	$(BIN)/python .ci/sync.py $(ARGS)
 
 notebooks: $(VENV)/.installed ## open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. $(ARGS) nbs/index.ipynb
@@ -50,13 +51,29 @@ notebooks: $(VENV)/.installed ## open the notebooks in JupyterLab
 docs: quarto $(VENV)/.installed ## build the site into _docs/ (needs Quarto)
 	$(BIN)/nbdev-docs
 
+lint: $(VENV)/.installed ## check workflows, images, compose file and scripts
+	$(BIN)/python .ci/lint.py
+
+audit: $(VENV)/.installed ## look for known vulnerabilities among all that is installed
+	$(BIN)/pip-audit --local --skip-editable --progress-spinner off $(ARGS)
+
+dist: $(VENV)/.installed ## test the package as it will be installed, then build it into dist/
+	$(BIN)/python .ci/dist.py
+
+dispatch: $(VENV)/.installed ## train as the train workflow does; INPUTS holds its form as JSON
+	@$(BIN)/python .ci/dispatch.py
+
+hooks: $(VENV)/.installed ## let git compare notebooks cell by cell, and check each commit
+	git config --local include.path ../.gitconfig
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type post-merge
+
 quarto:
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started" >&2; exit 1; }
 
 $(VENV)/.installed: settings.ini setup.py pyproject.toml $(BIN)/python
 	@$(PYTHON) .ci/venv.py $(VENV)
-	@echo "Installing into $(VENV): a few minutes and 6 GB the first time"
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@echo "Installing into $(VENV): a few minutes$(if $(filter dev,$(EXTRA)), and 6 GB) the first time"
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
 	@touch $@
 
 # Without a recipe: an environment whose Python has gone counts as changed, and is made anew.

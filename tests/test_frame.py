@@ -12,6 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from papermill import inspect_notebook
 
 from conftest import BIN, ROOT, run
 
@@ -104,9 +105,48 @@ def test_outputs_tell_nothing_of_the_machine_they_were_made_on(notebook):
             found = re.search(r"(/home|/tmp|/root|/work|/Users)/\S*", "".join(map("".join, texts)))
             assert not found, f"cell {cell['id']} shows {found[0]}"
 
+def workflows(): return {o.stem: yaml.safe_load(o.read_text()) for o in (ROOT/".github/workflows").glob("*.yml")}
+
 def test_workflows_may_only_read_and_do_what_a_person_would():
-    for path in (ROOT/".github/workflows").glob("*.yml"):
-        flow = yaml.safe_load(path.read_text())
-        assert flow["permissions"] == {"contents": "read"}, path.name
-        commands = [step["run"] for job in flow["jobs"].values() for step in job["steps"] if "run" in step]
-        assert all(o.startswith(("make ", ".ci/run")) for o in commands), path.name
+    for name, flow in workflows().items():
+        assert flow["permissions"] == {"contents": "read"}, name
+        for job in flow["jobs"].values():
+            assert job["timeout-minutes"], name
+            for step in job["steps"]:
+                if "run" in step: assert step["run"].startswith(("make ", ".ci/run")) and "${{" not in step["run"], name
+                else: assert re.search(r"@(sha256:[0-9a-f]{64}|[0-9a-f]{40})$", step["uses"]), f"{name}: {step['uses']} may change"
+                if step.get("uses", "").startswith("actions/checkout"): assert not step["with"]["persist-credentials"]
+
+def test_workflows_make_only_what_the_makefile_has():
+    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT/"Makefile").read_text()))
+    asked = {step["run"].split()[1] for flow in workflows().values() for job in flow["jobs"].values() for step in job["steps"]
+             if step.get("run", "").startswith("make ")}
+    assert asked and asked <= targets
+
+def test_train_form_has_the_notebooks_own_words():
+    form = workflows()["train"][True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
+    assert len(form) <= 25, "GitHub takes no more"
+    known = inspect_notebook(str(TRAIN))
+    for name, field in form.items():
+        if name == "more": continue
+        assert name in known, f"{name} is no parameter of the notebook"
+        default = ast.literal_eval(known[name]["default"])
+        assert field["description"] == known[name]["help"] + ("" if default is None else f" (default {default})")
+        for o in field.get("options", []): assert o == "usual" and default is None or o in field["description"], f"{name}: {o}"
+
+def test_train_form_becomes_parameters(tmp_path):
+    "A stand-in for `signs` answers with what it was asked."
+    for name, text in {"python": f"#!/bin/sh\nexec {sys.executable} \"$@\"", "signs": "#!/bin/sh\necho \"$@\" > asked\ncat answer"}.items():
+        (tmp_path/name).write_text(text)
+        (tmp_path/name).chmod(0o755)
+    answer = dict(accuracy=.9, standard_error=.03, correct=90, n=100, split="block", leaky=False)
+    (tmp_path/"answer").write_text(json.dumps(answer))
+    form = {"dataset": "hands", "split": "usual", "epochs": "5", "arch": "", "more": "warmup=0.1 recipe='{gamma: {size: 1}}'"}
+    env = dict(INPUTS=json.dumps(form), GITHUB_RUN_ID="7", GITHUB_STEP_SUMMARY=str(tmp_path/"page"))
+    code = "import sys; sys.executable = sys.argv[1] + '/python'; exec(open(sys.argv[2]).read())"
+    done = run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path/"asked").read_text() == "train --json dataset=hands epochs=5 warmup=0.1 recipe={gamma: {size: 1}} out=runs/7\n"
+    assert "| accuracy | 90.00% ± 3.00% (90 of 100) |" in (tmp_path/"page").read_text()
+    (tmp_path/"signs").write_text("#!/bin/sh\nexit 3")
+    assert run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env).returncode == 3
