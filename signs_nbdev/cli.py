@@ -73,18 +73,18 @@ ENDS = {
 # %% ../nbs/09_cli.ipynb #3bcac786
 class Parser(argparse.ArgumentParser):
     "A parser that shows examples as they are written, and offers the nearest name for an unknown option"
-    hint = "" # what to add where an option is unknown
+    hint = "" # to be added where an option is unknown
     def __init__(self, prog: str, about: str, examples: Sequence[str] = (), **more):
         shown = "\n".join(["examples:", *(f"  {o}" for o in examples)]) if examples else None
         super().__init__(prog, description=f"{about[0].upper()}{about[1:]}.", epilog=shown, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **more)
 
     def parse_args(self, args: Sequence[str]) -> argparse.Namespace:
-        options, rest = self.parse_known_args(args)
+        options, rest = self.parse_known_intermixed_args(args)  # options may stand between other words
         if not rest: return options
         if rest[0][0] != "-": self.error(f"{rest[0]!r} is one argument too many")
         try: check_name("option", rest[0].split("=")[0], self._option_string_actions)
-        except ConfigError as e: self.error(f"{str(e).rstrip('.')}. {self.hint}".rstrip())
+        except ConfigError as e: self.error(f"{e}{self.hint}")
 
 def count(
     text: str, # As it was typed

@@ -169,7 +169,7 @@ def train_options(
 ):
     "What `signs train` takes"
     parser.add_argument("parameters", nargs="*", type=parameter, metavar="NAME=VALUE", help="a parameter of the training notebook, see below")
-    parser.hint = "Parameters are written NAME=VALUE, such as epochs=5."
+    parser.hint = " (parameters are written NAME=VALUE, such as epochs=5)"
     parser.epilog = f"{parameters_help()}\n\n{parser.epilog}"
 
 def train_command(
@@ -232,7 +232,7 @@ def sweep_options(
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help="trainings at a time (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (default: 0)")
     parser.add_argument("--no-prune", action="store_true", help="let trainings without hope go on")
-    parser.hint = "Parameters are written NAME=VALUE; signs train --help lists them."
+    parser.hint = " (parameters are written NAME=VALUE; signs train --help lists them)"
 
 def sweep_command(
     options: Namespace, # As the parser gives them

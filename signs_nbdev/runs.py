@@ -346,6 +346,7 @@ def reproduce(
     folder: str | Path,             # A finished run, from this machine or another
     out: str | Path | None = None,  # Folder of the new run; None: runs/<time>-<name>-again
     root: str | Path | None = None, # Where the data are, if not at `SIGNS_DATA`
+    notebook: Path | None = None,   # The training notebook; the project's if None
 ) -> Reproduction: # What differs
     "Make a run again and compare"
     folder = Path(folder)
@@ -356,7 +357,7 @@ def reproduce(
     data_of(folder, root=root)
     out = project_root()/(out or f"runs/{datetime.now():%Y%m%d-%H%M%S}-{folder.name}-again")
     if (out/"config.json").exists(): raise RunError(f"{out} holds a run already", wanted="a new folder")
-    process = NotebookProcess(out, given, made["threads"])
+    process = NotebookProcess(out, given, made["threads"], notebook)
     try: failed = process.wait()
     finally: process.stop()
     if failed: raise RunError(f"{folder.name} could not be run again", got=process.why)
