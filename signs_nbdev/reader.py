@@ -27,8 +27,8 @@ from .pictures import MAX_PIXELS, called, open_image, to_pixels
 READY = Path(str(files("signs_nbdev")))/"ready"
 
 def ready() -> dict[str, Path]: # Name -> its file
-    "The models that come with the package"
-    return {o.stem: o for o in sorted(READY.glob("*.onnx"))}
+    "The models that come with the package; who names none means the first"
+    return {o: READY/f"{o}.onnx" for o in ("hands", "bones")}
 
 def find_model(
     model: str | Path, # "hands", "bones", a .onnx file, or the folder of a run that was exported
