@@ -4,8 +4,7 @@ import { Camera } from "./camera.js";
 import { GLYPHS, Pad, glyph, ink, picture } from "./pad.js";
 import { Speller, spelled } from "./spell.js";
 
-/** @typedef {import("./reader.js").Prediction} Prediction */
-/** @typedef {import("./reader.js").Model} Model */
+/** @typedef {import("./reader.js").Prediction} Prediction   @typedef {import("./reader.js").Model} Model */
 
 const $ = (selector) => document.querySelector(selector);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -21,11 +20,10 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/* ---------------------------------------------------------------- models */
+/* ---- models */
 
 const KINDS = { camera: ["photo"], draw: ["scan"], pictures: ["photo", "scan"] }; // what each tab can give
-const EMPTY = { camera: "Start the camera and show it a hand.", draw: "Draw one of the characters.",
-                pictures: "Choose a picture, or one of the examples." };
+const EMPTY = { camera: "Start the camera and show it a hand.", draw: "Draw one of the characters.", pictures: "Choose a picture, or an example." };
 /** @type {Model[]} */ let models = [];
 const chosen = {}; // tab -> name of a model
 let tab = "";
@@ -43,19 +41,17 @@ async function loadModels() {
 
 /** What was measured, in words. @param {Model} o */
 function measured({ results = {} }) {
-  const parts = Object.entries(results).filter(([, o]) => o?.accuracy != null);
-  return parts.map(([name, o]) => `${percent(o.accuracy)} right on ${o.about ?? name}${o.n ? ` (${o.n.toLocaleString("en")} pictures)` : ""}`);
+  return Object.entries(results).filter(([, o]) => o?.accuracy != null).map(([name, o]) => `${percent(o.accuracy)} right on ${o.about ?? name}${o.n ? ` (${o.n.toLocaleString("en")} pictures)` : ""}`);
 }
 
 function aboutModel(o) {
   const words = measured(o);
-  return make("div", { className: "model" }, make("p", {}, make("b", { textContent: o.name }), ` reads ${o.about}.`),
-    make("p", { textContent: `Signs: ${o.classes.join(", ")}.` }),
-    ...(words.length ? [make("p", { textContent: `Measured: ${words.join("; ")}.` })] : []),
-    make("p", { className: "small", textContent: `Sees ${o.size} × ${o.size} pixels. ${o.licence}. ${o.sha256.slice(0, 12)}` }));
+  return make("div", { className: "model" }, make("p", {}, make("b", {}, o.name), ` reads ${o.about}.`),
+    make("p", {}, `Signs: ${o.classes.join(", ")}.`), words.length ? make("p", {}, `Measured: ${words.join("; ")}.`) : "",
+    make("p", { className: "small" }, `Sees ${o.size} × ${o.size} pixels. ${o.licence}. ${o.sha256.slice(0, 12)}`));
 }
 
-/* ---------------------------------------------------------------- trouble */
+/* ---- trouble */
 
 let again = null; // what "Try again" does
 /** Say what went wrong, or nothing any more. */
@@ -64,20 +60,13 @@ function complain(error, retry = null) {
   $("#notice").hidden = !error;
   if (!error) return;
   $("#notice p").textContent = error instanceof Failure ? error.message : `The page failed: ${error.message}`;
-  $("#unlock").hidden = error.status !== 401;
   $("#retry").hidden = !retry;
   again = retry;
 }
 $("#retry").onclick = () => again?.();
 $("#dismiss").onclick = () => complain(null);
-$("#unlock").onsubmit = (e) => {
-  e.preventDefault();
-  reader.key = $("#unlock input").value;
-  sessionStorage.setItem("key", reader.key);
-  models.length && again ? again() : loadModels();
-};
 
-/* ---------------------------------------------------------------- the answer */
+/* ---- the answer */
 
 const kept = {}; // tab -> what it shows: {prediction, box}, kept while another tab is open
 const SYMBOLS = { space: "␣", del: "⌫" };
@@ -93,12 +82,12 @@ function sentence({ label, probability, unknown, signs }) {
 function show(prediction, box = { x: 0, y: 0, side: 1 }, of = tab) {
   kept[of] = { prediction, box };
   if (of !== tab) return;
-  const o = prediction, [head, rest] = o ? sentence(o) : ["", model() ? EMPTY[tab] : models.length ? "The server has no model for this." : ""];
+  const o = prediction, [head, rest] = o ? sentence(o) : ["", model() ? (tab === "pictures" && current?.error ? "This picture was not read." : EMPTY[tab]) : models.length ? "The server has no model for this." : ""];
   const text = o ? (o.unknown ? "?" : SYMBOLS[o.label] ?? o.label) : "";
   $(".answer").classList.toggle("unknown", o?.unknown ?? false);
   if ($("#label").textContent !== text) $("#label").textContent = text;
   $("#label").classList.toggle("word", text.length > 2);
-  $("#sentence").replaceChildren(make("b", { textContent: head }), rest);
+  $("#sentence").replaceChildren(make("b", {}, head), rest);
   $(".ring").style.setProperty("--turn", `${o?.progress ?? (o && !o.unknown ? o.probability : 0)}turn`);
   showBars(o);
   $("#seen").hidden = !o?.seen;
@@ -109,8 +98,8 @@ function show(prediction, box = { x: 0, y: 0, side: 1 }, of = tab) {
 
 function showBars(o) {
   const rows = (o?.topk ?? []).slice(0, 5).map(({ label, probability }) => {
-    const row = make("li", { className: o.signs.includes(label) ? "in" : "" }, make("span", { textContent: label }), make("i"),
-                     make("span", { textContent: percent(probability) }));
+    const row = make("li", { className: o.signs.includes(label) ? "in" : "" }, make("span", {}, label), make("i"),
+                     make("span", {}, percent(probability)));
     row.style.setProperty("--share", probability);
     return row;
   });
@@ -137,7 +126,7 @@ let said = "";
 /** For those who hear the page; the same is not said twice. */
 function say(text) { if (text !== said) $("#say").textContent = said = text; }
 
-/* ---------------------------------------------------------------- tabs */
+/* ---- tabs */
 
 const TABS = ["camera", "draw", "pictures"];
 function openTab(name) {
@@ -147,9 +136,9 @@ function openTab(name) {
     $(`#${o}`).hidden = $(`#${o}-rest`).hidden = o !== name;
     Object.assign($(`#tab-${o}`), { ariaSelected: o === name, tabIndex: o === name ? 0 : -1 });
   }
-  history.replaceState(null, "", `#${name}`);
+  history.replaceState(null, "", `#/${name}`);
   const names = fitting().map((o) => o.name);
-  $("#model").replaceChildren(...names.map((o) => make("option", { textContent: o })));
+  $("#model").replaceChildren(...names.map((o) => make("option", {}, o)));
   if (model()) $("#model").value = model().name;
   $(".by").hidden = !names.length;
   $("#model").disabled = names.length < 2;
@@ -161,9 +150,9 @@ function openTab(name) {
 function tellModel() {
   const o = model(), words = o ? measured(o) : [];
   $("#honest").textContent = words.length ? `${o.name}: ${words.join("; ")}.` : "";
-  $("#seen figcaption").textContent = o ? `All the model sees: ${o.size} × ${o.size} pixels` : "";
-  $("#examples").replaceChildren(...(o?.kind === "scan" ? Object.keys(GLYPHS).filter((g) => o.classes.includes(g)).map(glyphFile)
-    : SIGNS.filter((s) => o?.classes.includes(s)).map(signFile)));
+  $("#seen figcaption").textContent = o ? `All the model sees: ${o.size}\u00a0×\u00a0${o.size}\u00a0pixels` : "";
+  $("#examples").replaceChildren(...(o?.kind === "scan" ? Object.keys(GLYPHS).filter((g) => o.classes.includes(g)).map((g) => fileButton(g, glyphCanvas(g), "glyph"))
+    : SIGNS.filter((s) => o?.classes.includes(s)).map((s) => fileButton(s, signCanvas(s)))));
 }
 
 $("[role=tablist]").onkeydown = (e) => {
@@ -178,7 +167,7 @@ $("#model").onchange = () => {
   ({ camera: () => speller.reset(), draw: readPad, pictures: readAll })[tab]();
 };
 
-/* ---------------------------------------------------------------- camera */
+/* ---- camera */
 
 const stage = $("#camera .stage"), camera = new Camera($("video")), speller = new Speller();
 const TROUBLE = {
@@ -205,7 +194,7 @@ async function startCamera() {
   cover("The browser asks whether this page may use the camera.", "", "");
   try { await camera.start($("#device").value); } catch (e) { return cover(TROUBLE[e.kind] ?? TROUBLE.failed, "", "Try again", true); }
   const devices = await camera.devices(), current = camera.stream.getVideoTracks()[0].getSettings().deviceId;
-  $("#device").replaceChildren(...devices.map((o, i) => make("option", { value: o.deviceId, textContent: o.label || `Camera ${i + 1}`, selected: o.deviceId === current })));
+  $("#device").replaceChildren(...devices.map((o, i) => make("option", { value: o.deviceId, selected: o.deviceId === current }, o.label || `Camera ${i + 1}`)));
   camera.stream.getVideoTracks()[0].onended = () => { stopCamera(); cover(TROUBLE.busy, "", "Try again", true); };
   stage.classList.add("live");
   pauseCamera(false);
@@ -278,14 +267,14 @@ $("#copy").onclick = async () => {
 };
 for (const o of document.querySelectorAll("[data-unit]")) {
   o.oninput = () => {
-    o.parentElement.querySelector("output").textContent = `${o.value} ${o.dataset.unit}`;
+    o.previousElementSibling.textContent = `${o.value} ${o.dataset.unit}`;
     if (o.id === "frame") stage.style.setProperty("--frame", `${o.value}%`);
     if (o.id === "hold") speller.hold = Number(o.value);
   };
   o.oninput();
 }
 
-/* ---------------------------------------------------------------- drawing */
+/* ---- drawing */
 
 /** Calls `work` again for what came while it ran: never twice at once, and always for the last. */
 function newest(work) {
@@ -318,8 +307,9 @@ $("#pen").oninput = () => { pad.width = $("#pen").value / 100; };
 
 function glyphCanvas(name) {
   const canvas = make("canvas", { width: 96, height: 96 }), context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, 96, 96);
   context.scale(96, 96);
-  context.strokeStyle = "#1c1917";
   ink(context, glyph(name));
   return canvas;
 }
@@ -330,7 +320,7 @@ function glyphButton(name) {
   return button;
 }
 
-/* ---------------------------------------------------------------- pictures */
+/* ---- pictures */
 
 const MOST = 60; // pictures in the strip
 /** @type {{blob: Blob, name: string, url: string, prediction?: Prediction, error?: Error, button: HTMLElement}[]} */
@@ -343,7 +333,7 @@ function add(files) {
   if (tab !== "pictures") openTab("pictures");
   const added = fresh.map((blob) => {
     const o = { blob, name: blob.name || "pasted picture", url: URL.createObjectURL(blob) };
-    o.button = make("button", { role: "option", title: o.name, onclick: () => select(o) }, make("img", { src: o.url, alt: "" }), make("span", { textContent: "…" }));
+    o.button = make("button", { role: "option", title: o.name, onclick: () => select(o) }, make("img", { src: o.url, alt: "" }), make("span", {}, "…"));
     return o;
   });
   pictures.push(...added);
@@ -355,7 +345,6 @@ function add(files) {
 function select(o) {
   current = o;
   const any = pictures.length > 0, image = $("#pictures .stage img");
-  $("#pictures .state").hidden = image.hidden = false;
   $("#pictures .state").hidden = any;
   image.hidden = !any;
   $("#more").hidden = $("#forget").hidden = !any;
@@ -421,9 +410,9 @@ addEventListener("drop", (e) => {
   if (e.dataTransfer.files.length) add(e.dataTransfer.files);
 });
 
-/* ---------------------------------------------------------------- examples: drawn by our own code */
+/* ---- examples: drawn by our own code */
 
-const SIGNS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ", "space", "del"], CELL = 96; // signs.webp: rows of seven
+const SIGNS = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ", "space", "del"], CELL = 72; // signs.webp: rows of seven
 const sheet = make("img", { src: "signs.webp" });
 
 function signCanvas(name) {
@@ -435,19 +424,13 @@ function signCanvas(name) {
 function fileButton(name, canvas, className = "") {
   const button = make("button", { title: `Read ${name}`, className }, canvas, name);
   button.onclick = () => {
-    const copy = make("canvas", { width: canvas.width, height: canvas.height }), context = copy.getContext("2d");
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, copy.width, copy.height);
-    context.drawImage(canvas, 0, 0);
-    copy.toBlob((blob) => { add([new File([blob], `${name}.png`, { type: "image/png" })]); intoView(); });
+    canvas.toBlob((blob) => { add([new File([blob], `${name}.png`, { type: "image/png" })]); intoView(); });
   };
   return button;
 }
-const signFile = (name) => fileButton(name, signCanvas(name));
-const glyphFile = (name) => fileButton(name, glyphCanvas(name), "glyph");
 $(".chart").append(...SIGNS.map((o) => make("figure", {}, signCanvas(o), o)));
 
-/* ---------------------------------------------------------------- theme, keys, help */
+/* ---- theme, keys, help */
 
 const root = document.documentElement;
 root.dataset.theme = localStorage.getItem("theme") ?? "";
@@ -479,6 +462,6 @@ addEventListener("keydown", (e) => {
 
 $("#where").textContent = reader.where;
 welcome();
-openTab(TABS.find((o) => location.hash === `#${o}`) ?? "camera");
+openTab(TABS.find((o) => location.hash === `#/${o}`) ?? "camera");
 loadModels();
 readPad();

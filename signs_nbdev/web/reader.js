@@ -26,7 +26,7 @@ export class Failure extends Error {
 
 const WORDS = {
   0: "The server does not answer. Is it still running?",
-  401: "This server asks for a key.",
+  401: "This server asks for its key. Load the page anew and give the key as password.",
   408: "The picture took too long to arrive.",
   413: "That is more than the server takes at once.",
   415: "That is no kind of picture the server reads.",
@@ -37,10 +37,8 @@ const WORDS = {
 
 /** @returns {Promise<any>} the JSON of the answer; throws a `Failure` */
 async function ask(url, options = {}) {
-  const headers = { ...options.headers, ...(reader.key && { "X-API-Key": reader.key }) };
   let response;
-  try { response = await fetch(url, { ...options, headers }); }
-  catch (e) { throw e.name === "AbortError" ? e : new Failure(WORDS[0], 0, 2000); }
+  try { response = await fetch(url, options); } catch { throw new Failure(WORDS[0], 0, 2000); }
   if (response.ok) return response.json();
   const { error } = await response.json().catch(() => ({}));
   const words = WORDS[response.status] ?? `The server failed (${response.status}).`;
@@ -49,7 +47,6 @@ async function ask(url, options = {}) {
 }
 
 export const reader = {
-  key: sessionStorage.getItem("key") ?? "",
   where: "Pictures are sent to the server this page came from, which reads them and keeps none.",
 
   /** @returns {Promise<Model[]>} */
@@ -58,10 +55,10 @@ export const reader = {
   /**
    * @param {Blob} blob     a picture file
    * @param {string} model  one of the names of `models`
-   * @param {{topk?: number, show?: string[], signal?: AbortSignal}} [options]
+   * @param {{topk?: number, show?: string[]}} [options]
    * @returns {Promise<Answer>}
    */
-  read: (blob, model, { topk = 5, show = ["seen", "evidence"], signal } = {}) =>
+  read: (blob, model, { topk = 5, show = ["seen", "evidence"] } = {}) =>
     ask(`predict?${new URLSearchParams({ model, topk, ...(show.length && { show: show.join() }) })}`,
-        { method: "POST", body: blob, headers: { "Content-Type": blob.type || "application/octet-stream" }, signal }),
+        { method: "POST", body: blob, headers: { "Content-Type": blob.type || "application/octet-stream" } }),
 };

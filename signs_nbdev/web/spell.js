@@ -43,7 +43,7 @@ export class Speller {
     const taken = !this.done && sign && this.held >= this.hold ? sign : null;
     if (taken === "del") this.held = 0; // goes on deleting while it is held; a letter has to be made anew
     else if (taken) this.done = true;
-    const signs = topk.map((o) => o.label).filter((o) => this.inside.get(o) > 0.5);
+    const signs = topk.map((o) => o.label).filter((o) => this.inside.get(o) > 0.3);
     return { ...reading, label, probability, unknown, signs, topk, taken,
              progress: this.done ? 1 : Math.min(1, this.held / this.hold) };
   }
