@@ -13,6 +13,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import io
 import logging
 import math
 import re
@@ -22,6 +23,7 @@ from ipaddress import ip_network
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from PIL import Image
 from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -32,6 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .core import ConfigError, SignsError
+from .pictures import FORMATS
 
 # %% ../nbs/07a_guard.ipynb #b0c8101c
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Limits:
     max_held: int = 256_000_000      # Bytes of all requests at one time
     max_pictures: int = 64           # Pictures in one request
     max_pixels: int = 24_000_000     # Pixels of one picture
+    max_area: int = 96_000_000       # Pixels of all pictures in one request
     header_seconds: float = 5        # A request must have begun by then
     body_seconds: float = 10         # And its body be here after that
     max_connections: int = 512       # Open at a time; further ones are answered 503
@@ -217,6 +221,12 @@ async def _read_form(request: Request, limits: Limits) -> list[Upload]:
             400, f"the form has a field {name[:40]!r}: send only files, each named 'pictures'")
     return [Upload(tidy_name(o.filename), o.file.read()) for o in form.getlist("pictures")]
 
+def _area(content: bytes) -> int:
+    "Pixels by a picture's head; none if it is no picture, which its decoder will tell better"
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image: return image.width*image.height
+    except Exception: return 0  # Pillow's readers raise whatever they stumble over
+
 async def read_upload(
     request: Request, # With a form of files `pictures`, or the bytes of one picture
     limits: Limits,   # How many
@@ -231,6 +241,8 @@ async def read_upload(
                                        "'pictures', or the bytes of one picture as image/*")
     except ClientDisconnect: raise HTTPException(400, "the connection was closed before all was sent") from None
     if not uploads: raise HTTPException(400, "there is no picture: send files named 'pictures', or the bytes of one")
+    if len(uploads) > 1 and (area := sum(_area(o.content) for o in uploads)) > limits.max_area: raise HTTPException(
+        413, f"the pictures have {area/1e6:.0f} million pixels together: at most {limits.max_area/1e6:g} million are taken")
     return uploads
 
 # %% ../nbs/07a_guard.ipynb #ee78073d
