@@ -14,5 +14,6 @@ setup(
     version=re.search(r'__version__ = "(.+)"', (here/"signs_nbdev/__init__.py").read_text(encoding="utf-8"))[1],
     install_requires=lines(package["requirements"]),
     extras_require={name: lines(needs) for name, needs in extras.items()},
-    entry_points={"console_scripts": lines(package["console_scripts"])},
+    entry_points={"console_scripts": lines(package["console_scripts"]),
+                  "nbdev": ["signs_nbdev = signs_nbdev._modidx:d"]},  # links from code to our pages
 )

@@ -1,7 +1,10 @@
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,30 @@ def three_classes(tmp_path_factory):
             pixels = rng.integers(0, 120, (16, 16, 3)) + 60*k
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place/name/f"{i}.png")
     return str(place)
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    "Starts `signs serve` with such words, and gives its address when it is ready; stops it at the end."
+    started = []
+
+    def serving(*words):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        log = tmp_path_factory.mktemp("serve")/"log"
+        with open(log, "wb") as file: process = subprocess.Popen(
+            [BIN/"signs", "serve", *map(str, words), "--port", str(port)], stdout=file, stderr=file)
+        started.append((process, log))
+        url, end = f"http://localhost:{port}/", time.monotonic() + 60
+        while True:
+            try: return urllib.request.urlopen(f"{url}readyz") and url
+            except OSError: time.sleep(0.05)
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+
+    yield serving
+    for process, log in started:
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
 
 @pytest.fixture
 def tree(tmp_path):
