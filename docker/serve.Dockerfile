@@ -1,7 +1,7 @@
 # The server, its page and the two ready models, on onnxruntime alone: no torch, no compiler, no shell script.
 #   docker build -f docker/serve.Dockerfile -t signs .
 #   docker run --rm -p 127.0.0.1:8000:8000 --read-only --tmpfs /tmp signs
-# About 310 MB: 185 MB of ours (onnxruntime 78, NumPy 66, Pillow 23) on a base of about 120, as `docker images` counts.
+# About 315 MB: 195 MB of ours (onnxruntime 78, NumPy 66, Pillow 23) on a base of 120, as `docker images` counts it.
 
 FROM python:3.12-slim AS build
 WORKDIR /src

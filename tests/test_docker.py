@@ -169,7 +169,7 @@ def test_serve_image_answers_with_nothing_to_write_to_but_tmp(served, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Root without capabilities may write only where the mode says so, as in a container with cap_drop.
-    bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
+    bare = [shutil.which("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
     env = {"PATH": served.env["PATH"].split(":")[0], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     command = [shutil.which(served.entrypoint[0], path=env["PATH"]), *served.entrypoint[1:], "--port", str(port)]
     before = {o: o.lstat().st_mtime_ns for o in served.root.rglob("*")}
