@@ -42,10 +42,11 @@ import psutil
 from PIL import Image
 
 from signs_nbdev.core import write_json
+from signs_nbdev.engine import usable_cores
 from signs_nbdev.reader import Reader, ready
 
 KEPT = Path(__file__).parents[1]/"nbs/results/serve-benchmark.json"
-CORES = os.cpu_count()
+CORES = usable_cores()
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 

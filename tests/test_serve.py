@@ -104,7 +104,7 @@ def test_its_routes_answer(server):
         assert status == 404 and list(answer) == ["error"], path
     assert server.ask("GET", "/predict")[0] == 405
     assert server.predict(PICTURES["grey"], query="?model=hand")[::2] == (
-        404, {"error": "unknown model 'hand': wanted one of bones, hands. Did you mean 'hands'?"})
+        404, {"error": "unknown model 'hand': wanted one of hands, bones. Did you mean 'hands'?"})
 
 @pytest.mark.parametrize("model", ready())
 def test_it_says_what_the_library_says(server, model):
