@@ -12,7 +12,7 @@ __all__ = ['SPLITS', 'SignData', 'show_images', 'Split', 'run_position', 'film_r
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from typing import Iterator
+from typing import Callable, Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,6 +39,7 @@ class SignData:
     part: Tensor | None = None           # Official part, `(N,)` int64: 0 train, 1 test
     guest: Tensor | None = None          # Joined from another set: only to learn from, `(N,)` bool
     files: list[str] | None = None       # Names below the data set's folder, with `/`
+    read: Callable[[str], bytes] | None = None # Reads one of `files` as it was published
     usual_split: str = "random"          # The split to report, for who does not choose
     skipped: list[str] = field(default_factory=list) # Files that could not be read and were left out
     notes: list[str] = field(default_factory=list)   # What a reader of results must know, such as a missing file

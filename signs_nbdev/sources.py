@@ -42,6 +42,7 @@ class Source:
     epochs: int                # Usual passes over its training part
     learning_rate: float       # Usual peak of the learning rate, for batches of 64
     channels: int = 3          # 1 (grey) or 3 (colour)
+    kind: str = "photo"        # How its pictures are prepared: "photo" or "scan"
     pictures: int | None = None # How many there are; None where that depends
     classes: int | None = None # How many classes; None where that depends
     pixels: str = "any"        # Width and height as published
@@ -183,7 +184,7 @@ def from_pictures(
     keys = [f"{name} {pictures.stamps[name]}" for name in names]
     images, faults = cached_array(pictures.root.resolve(), keys, (size, size, channels), decode, recipe,
                                   keep=None if cache else False)
-    data = SignData(images, torch.tensor(labels), files=names, **known)
+    data = SignData(images, torch.tensor(labels), files=names, read=pictures.read, **known)
     if not faults: return data
     if bad == "refuse" or len(faults) == len(names):
         shown = "\n".join(f"  {faults[i]}" for i in sorted(faults)[:10])
@@ -362,13 +363,13 @@ ORACLE_PAPER = ("Wang, M. & Deng, W. (2024). A dataset of oracle characters for 
 register(Source(
     name="oracle_mnist", about="characters carved into oracle bones, scanned and normalised",
     loader="signs_nbdev.oracle:oracle_mnist", size=28, recipe="bones", epochs=30, learning_rate=4e-3, channels=1,
-    pictures=30_222, classes=10, pixels="28x28", download="14 MB, at once", licence="Apache-2.0", citation=ORACLE_PAPER,
-    url="https://github.com/wm-bupt/oracle-mnist"))
+    kind="scan", pictures=30_222, classes=10, pixels="28x28", download="14 MB, at once", licence="Apache-2.0",
+    citation=ORACLE_PAPER, url="https://github.com/wm-bupt/oracle-mnist"))
 
 register(Source(
     name="oracle_raw", about="the same characters as they were scanned", pictures=30_222, classes=10,
     loader="signs_nbdev.oracle:oracle_raw", size=28, recipe="bones", epochs=30, learning_rate=4e-3, channels=1,
-    download="by hand, from Google Drive", licence="Apache-2.0", citation=ORACLE_PAPER,
+    kind="scan", download="by hand, from Google Drive", licence="Apache-2.0", citation=ORACLE_PAPER,
     url="https://drive.google.com/file/d/1gPYAOc9CTvrUQFCASW3oz30lGdKBivn5/view"))
 
 # %% ../nbs/01b_sources.ipynb #1a9553c8
