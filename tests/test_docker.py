@@ -138,6 +138,13 @@ def test_train_image_starts_the_training_command_where_its_notebook_lies():
     volumes = [o.split(":")[-1] for o in compose()["services"]["train"]["volumes"]]
     assert volumes == ["/work/runs", "/data"] and "install --directory --mode=1777 runs /data" in [v for k, v in steps if k == "RUN"]
 
+def test_sizes_add_up():
+    rows = re.findall(r"(?m)^\| (.+?) \| \**(\d+)\** \|$", (ROOT/"docker/README.md").read_text())
+    *parts, (_, whole) = [(name, int(mb)) for name, mb in rows]
+    base = parts[0][1]
+    assert sum(mb for _, mb in parts) == whole
+    assert f"About {whole} MB: {whole - base} MB of ours" in (ROOT/"docker/serve.Dockerfile").read_text()
+
 @pytest.fixture(scope="module")
 def served():
     "The serve image's own folder, made by its own steps and then closed for writing."
