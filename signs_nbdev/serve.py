@@ -7,9 +7,10 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/serve.html.md"""
 # %% auto #0
 __all__ = ['router', 'PROBLEMS', 'BYTES', 'UPLOAD', 'log', 'WEB', 'Chance', 'Prediction', 'ModelName', 'Answer', 'ModelCard',
            'Problem', 'data_url', 'label_evidence', 'prediction', 'predict', 'models', 'healthz', 'readyz', 'metrics',
-           'drift', 'create_app', 'serve']
+           'drift', 'create_app', 'Farewell', 'serve']
 
 # %% ../nbs/07c_serve.ipynb #f2fcf530
+import asyncio
 import base64
 import io
 import logging
@@ -65,6 +66,9 @@ class Answer(BaseModel):
 
 class ModelCard(BaseModel):
     "A model that is served"
+    model_config = ConfigDict(json_schema_extra={"example": {
+        "name": "bones", "about": "ten characters of oracle bone script", "kind": "scan", "classes": ["big", "sun", "moon"],
+        "size": 28, "channels": 1, "licence": "Apache-2.0", "sha256": "0"*64, "results": {}}})
     name: str
     about: str
     kind: Literal["photo", "scan"]
@@ -77,6 +81,7 @@ class ModelCard(BaseModel):
 
 class Problem(BaseModel):
     "What every status of 400 and more comes with"
+    model_config = ConfigDict(json_schema_extra={"example": {"error": "unknown model 'hand': wanted one of hands, bones"}})
     error: str
 
 # %% ../nbs/07c_serve.ipynb #0cdebc20
@@ -118,13 +123,13 @@ PROBLEMS = {status: {"model": Problem, "description": why} for status, why in {
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD = {"requestBody": {"required": True, "description": "Pictures as files of a form, or the bytes of one", "content": {
     "multipart/form-data": {"schema": {"type": "object", "required": ["pictures"], "properties": {
-        "pictures": {"type": "array", "items": BYTES["schema"]}}}},
+        "pictures": {"type": "array", "minItems": 1, "items": BYTES["schema"]}}}},
     "image/*": BYTES, "application/octet-stream": BYTES}}}
 
 @router.post("/predict", responses={200: {"model": Answer}} | PROBLEMS, openapi_extra=UPLOAD)
 async def predict(
     request: Request,
-    model: Annotated[str | None, Query(description="A name of /models; the first if none is given")] = None,
+    model: Annotated[str | None, Query(description="A name of /models; the first if none is given", examples=["hands"])] = None,
     topk: Annotated[int, Query(ge=1, le=1000, description="How many classes to tell")] = 5,
     show: Annotated[Literal["", "seen", "evidence", "seen,evidence", "evidence,seen"],
                     Query(description="What to tell besides")] = "",
@@ -156,7 +161,8 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: PROBLEMS[503]})
 async def readyz(request: Request) -> dict[str, str]:
     "Shall requests be sent here?"
-    if not request.app.state.engine.running: raise HTTPException(503, "not ready")
+    state = request.app.state
+    if state.stopping or not state.engine.running: raise HTTPException(503, "not ready")
     return {"status": "ready"}
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -194,7 +200,7 @@ def create_app(
         await engine.stop()
 
     app = FastAPI(title="signs_nbdev", version=__version__, description=__doc__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.engine, app.state.limits, app.state.observer = engine, limits, Observer()
+    app.state.engine, app.state.limits, app.state.observer, app.state.stopping = engine, limits, Observer(), False
     install(app, limits)
     app.add_exception_handler(ConfigError, _on_unknown_model)
     app.add_exception_handler(Busy, _on_busy)
@@ -204,6 +210,20 @@ def create_app(
     return app
 
 # %% ../nbs/07c_serve.ipynb #2f3bb1f4
+class Farewell(uvicorn.Server):
+    "A server that says goodbye before it closes its door"
+    goodbye_seconds = 0.5
+
+    async def shutdown(self, sockets: list | None = None):
+        self.config.app.state.stopping = True
+        last = [*self.server_state.default_headers, (b"connection", b"close")]
+        self.server_state.default_headers = last
+        for o in self.server_state.connections:
+            if o.cycle: o.cycle.default_headers = last
+        await asyncio.sleep(self.goodbye_seconds)
+        await super().shutdown(sockets)
+
+# %% ../nbs/07c_serve.ipynb #6a41aba4
 def serve(
     models: Mapping[str, str | Path] | None = None, # Name -> what `find_model` takes; the ready ones if None
     host: str = "127.0.0.1",                        # Address to listen at; "0.0.0.0" for all
@@ -217,4 +237,4 @@ def serve(
     config = uvicorn.Config(create_app(models, limits, **options), host, port, log_config=logging_config(log_level),
                             access_log=False, timeout_graceful_shutdown=drain_seconds, **server_options(limits))
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure
-    with suppress(KeyboardInterrupt): uvicorn.Server(config).run()
+    with suppress(KeyboardInterrupt): Farewell(config).run()

@@ -150,6 +150,23 @@ def test_when_it_is_told_to_stop_it_finishes_what_was_asked(tmp_path):
         with pytest.raises(OSError): server.predict(*large)
         idle.close()
 
+def test_who_keeps_a_connection_open_is_told_when_it_ends(tmp_path):
+    with serving(tmp_path) as server, ThreadPoolExecutor(16) as pool:
+        answers = []
+        def keep_asking(_):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            while True:  # whatever goes wrong is raised
+                connection.request("POST", "/predict", PICTURES["jpeg"], {"Content-Type": "image/jpeg"})
+                answer = connection.getresponse()
+                answer.read()
+                answers.append(answer.status)
+                if answer.headers["Connection"] == "close": return
+        asking = [pool.submit(keep_asking, i) for i in range(16)]
+        while len(answers) < 100: time.sleep(0.01)
+        assert server.stop() == 0
+        for o in asking: o.result()
+        assert set(answers) == {200}
+
 def test_what_is_too_much_is_refused_at_once_and_only_that(tmp_path):
     large = [encoded(picture(i, 700, 700), "JPEG") for i in range(4)]
     with serving(tmp_path, queue=16) as server, ThreadPoolExecutor(40) as pool:
