@@ -19,7 +19,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test cover bench sync notebooks docs quarto lint audit dist dispatch hooks
+.PHONY: help train test cover bench sync notebooks docs quarto lint audit dist dispatch image hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,10 @@ dist: $(VENV)/.installed ## test the package as it will be installed, then build
 
 dispatch: $(VENV)/.installed ## train as the train workflow does; INPUTS holds its form as JSON
 	@$(BIN)/python .ci/dispatch.py
+
+image: ## build the image that serves and start it until it is healthy (needs Docker)
+	docker compose up --build --wait --wait-timeout 120 serve || { docker compose logs; exit 1; }
+	docker compose down
 
 hooks: $(VENV)/.installed ## let git compare notebooks cell by cell, and check each commit
 	git config --local include.path ../.gitconfig
