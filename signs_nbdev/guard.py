@@ -46,7 +46,7 @@ class Limits:
     max_pixels: int = 24_000_000     # Pixels of one picture
     max_area: int = 96_000_000       # Pixels of all pictures in one request
     header_seconds: float = 5        # A request must have begun by then
-    body_seconds: float = 10         # And its body be here after that
+    body_seconds: float = 10         # Its body be here after that, and its answer be taken
     max_connections: int = 512       # Open at a time; further ones are answered 503
     api_key: str | None = field(default=None, repr=False)  # Asked of everyone, if set
     origins: tuple[str, ...] = ()    # Other sites whose pages may ask; none
@@ -122,10 +122,12 @@ class BodyLimits:
 
 # %% ../nbs/07a_guard.ipynb #d2a47561
 class PromptProtocol(AutoHTTPProtocol):
-    "uvicorn's protocol, but a connection on which no request begins is closed"
-    header_seconds = Limits.header_seconds
+    "uvicorn's protocol, with a time limit for a request's beginning and for the taking of its answer"
+    limits = Limits()
     waiting: asyncio.TimerHandle | None = None
-    def _wait(self): self.waiting = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+    stuck: asyncio.TimerHandle | None = None
+
+    def _wait(self): self.waiting = self.loop.call_later(self.limits.header_seconds, self.timeout_keep_alive_handler)
     def connection_made(self, transport: asyncio.Transport):
         super().connection_made(transport)
         self._wait()
@@ -134,13 +136,19 @@ class PromptProtocol(AutoHTTPProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         if idle and not self.waiting: self._wait()
         if not idle and self.waiting: self.waiting = self.waiting.cancel()
+    def pause_writing(self):  # asyncio's hook: 64 kB wait to be taken
+        super().pause_writing()
+        self.stuck = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+    def resume_writing(self):
+        super().resume_writing()
+        if self.stuck: self.stuck = self.stuck.cancel()
 
 def server_options(
     limits: Limits, # What is allowed
 ) -> dict: # Further arguments of `uvicorn.Config`
     "What uvicorn has to know to keep these limits"
-    protocol = type("Protocol", (PromptProtocol,), {"header_seconds": limits.header_seconds})
-    return {"http": protocol, "limit_concurrency": limits.max_connections, "server_header": False}
+    return {"http": type("Protocol", (PromptProtocol,), {"limits": limits}), "limit_concurrency": limits.max_connections,
+            "server_header": False}
 
 # %% ../nbs/07a_guard.ipynb #d0244c94
 OPEN = ("/healthz", "/readyz")  # without a key, as often as one likes
