@@ -69,7 +69,7 @@ def check_port(
     try:
         with socket.create_server((host, number)) as o: return o.getsockname()[1]
     except OSError as e:
-        raise RunError(f"cannot listen at {host}, port {number}", got=e.strerror, do="Choose another by --host or --port.") from None
+        raise RunError(f"cannot listen at {host}, port {number}", got=e.strerror.partition(" (")[0], do="Choose another by --host or --port.") from None
 
 def when_ready(
     url: str,            # Of a server that is starting

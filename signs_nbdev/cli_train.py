@@ -86,10 +86,11 @@ def training_notebook() -> Path: # The notebook that trains
     return found
 
 @cache
-def parameters() -> dict[str, dict]: # Name -> inferred_type_name, default, help
-    "The parameters of the training notebook"
-    from papermill import inspect_notebook
-    return inspect_notebook(str(training_notebook()))
+def parameters() -> dict[str, dict[str, str]]: # Name -> kind, default, help
+    "The parameters of the training notebook, without papermill, so that help needs nothing installed"
+    [cell] = [o for o in read_json(training_notebook())["cells"] if "parameters" in o["metadata"].get("tags", ())]
+    found = re.findall(r"^(\w+): (\w+) = (.*?) *# (.*)$", "".join(cell["source"]), re.M)
+    return {name: {"kind": kind, "default": default, "help": told} for name, kind, default, told in found}
 
 # %% ../nbs/09b_cli_train.ipynb #3451ec9f
 def read_value(
@@ -97,7 +98,7 @@ def read_value(
     text: str, # As it was typed
 ) -> Any: # Its value
     "A parameter's value"
-    wanted = parameters()[check_name("parameter", name, parameters())]["inferred_type_name"]
+    wanted = parameters()[check_name("parameter", name, parameters())]["kind"]
     if text == "None": return None
     if text.lower() in ("true", "false") and wanted == "bool": return text.lower() == "true"
     if wanted == "str" and text[:1] != "{" or name == "pretrained": return text  # a file, or true
@@ -141,7 +142,7 @@ def execute(
     log.setLevel(logging.INFO)
     out.mkdir(parents=True, exist_ok=True)
     try: execute_notebook(training_notebook(), out/"notebook.ipynb", {**given, "out": str(out)}, kernel_name="python3",
-                          progress_bar=False, log_output=True, cwd=project_root(), extra_arguments=["--log-level=ERROR"])
+                          progress_bar=False, log_output=True, cwd=project_root(), extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as e: problem = e.evalue if e.ename in _OURS else f"{e.ename}: {e.evalue}"
     except DeadKernelError: problem = "the kernel died: killed, or out of memory"
     else: problem = "" if (out/"metrics.json").is_file() else "the notebook ended without writing metrics.json"
