@@ -13,6 +13,7 @@ connection, asking again as soon as it is answered. Pictures are 64 different JP
   and the clients themselves take of the cores counts against us; `vs_onnxruntime_decoding` is over the second one.
   `..._by_core` compares what cores spent on a picture, bare and in the server's process, which is also right on a
   machine that has other things to do;
+- without batches: the same server told to read one by one; what its cores spent on a picture;
 - forms: sixteen pictures a request, a quarter of the clients;
 - overload: a queue of 16 and all the clients, a refused one asking again after 0.1 s; then four clients only;
 - reload: the model's file is replaced by another model's twice a second while a quarter of the clients ask.
@@ -170,19 +171,24 @@ def form(jpegs: list[bytes]) -> tuple[str, bytes]:
 def failures(times: dict[int, list[float]]) -> int: return sum(len(o) for status, o in times.items() if status != 200)
 
 
+def watched(port: int, process: psutil.Process, bodies, clients: int, seconds: float) -> tuple[dict, float]:
+    "`load` after a second of it, and what the server's cores spent on an answer, seconds"
+    asyncio.run(load(port, bodies, clients, 1))
+    before = sum(process.cpu_times()[:2])
+    times = asyncio.run(load(port, bodies, clients, seconds))
+    return times, (sum(process.cpu_times()[:2]) - before)/len(times[200])
+
 def under_load(args, jpegs) -> dict:
     bare, single = Bare("hands", jpegs), [("image/jpeg", o) for o in jpegs]
     share = max(2, args.seconds/12)
     graph, decoding = [bare.graph(share)], [bare.decoding(share)]
     with serving({"hands": "hands"}) as (port, process, _):
-        asyncio.run(load(port, single, args.clients, 1))
-        spent = lambda: sum(process.cpu_times()[:2])
-        before = spent()
-        times = asyncio.run(load(port, single, args.clients, args.seconds))
-        cost = (spent() - before)/len(times[200])
+        times, cost = watched(port, process, single, args.clients, args.seconds)
         forms = [form(jpegs[i:i + 16]) for i in range(0, 64, 16)]
         many = asyncio.run(load(port, forms, max(1, args.clients//4), share))
         memory = process.memory_info().rss
+    with serving({"hands": "hands"}, batch=1) as (port, process, _):
+        _, cost_by_one = watched(port, process, single, args.clients, share)
     graph.append(bare.graph(share))
     decoding.append(bare.decoding(share))
     served, in_forms = len(times[200])/args.seconds, 16*len(many[200])/share
@@ -191,6 +197,7 @@ def under_load(args, jpegs) -> dict:
             "pictures_per_s": served, "bare_per_s": per_s, "bare_decoding_per_s": per_s_decoding, "bare_how": bare.how,
             "vs_onnxruntime": served/per_s, "vs_onnxruntime_decoding": served/per_s_decoding,
             "vs_onnxruntime_by_core": core/cost, "vs_onnxruntime_decoding_by_core": core_decoding/cost,
+            "core_ms": 1000*cost, "core_ms_without_batches": 1000*cost_by_one,
             "forms_per_s": in_forms, "forms_vs_onnxruntime": in_forms/per_s, "memory_mb": memory/1e6}
 
 def overloaded(args, jpegs) -> dict:

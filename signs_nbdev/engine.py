@@ -1,4 +1,4 @@
-"""Many ask at once and few cores answer: pictures are decoded and read in turns, in bounded memory, by models that may be replaced meanwhile.
+"""Many ask at once and few cores answer: in turns, in bounded memory, by models that may be replaced meanwhile.
 
 Docs: https://signs-nbdev.github.io/signs_nbdev/engine.html.md"""
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from .core import SignsError, check_name
 from .pictures import MAX_PIXELS
-from .reader import Reader, Reading
+from .reader import Reader, Reading, find_model
 
 # %% ../nbs/07_engine.ipynb #edd881af
 BATCH_BYTES = 2**20  # pixels beyond which a batch takes no further picture
@@ -143,9 +143,9 @@ class Models:
     "Readers by name, each as its file is now"
     def __init__(
         self,
-        paths: Mapping[str, str | Path], # Name -> its .onnx file
+        paths: Mapping[str, str | Path], # Name -> its .onnx file, or what else `find_model` takes
     ):
-        self.paths = {name: Path(path) for name, path in paths.items()}
+        self.paths = {name: find_model(path) for name, path in paths.items()}
         self.stamps = {name: _stamp(path) for name, path in self.paths.items()}
         self.readers = {name: warm_reader(path) for name, path in self.paths.items()}
 
@@ -174,7 +174,7 @@ class Engine:
     "Reads pictures for many at once"
     def __init__(
         self,
-        paths: Mapping[str, str | Path],  # Name -> its .onnx file
+        paths: Mapping[str, str | Path],  # Name -> what `find_model` takes
         batch: int = 8,                   # Pictures that are read together, at most
         wait_ms: float = 5,               # Age of a batch that goes before decoding, milliseconds
         queue: int = 256,                 # Pictures waiting or in work, at most
@@ -201,8 +201,9 @@ class Engine:
         pictures: Sequence[tuple[str, bytes]],  # Name and content of each
     ) -> list[Reading]: # One for each
         "Read pictures, or raise `Busy` at once; an error if one of them is no picture"
-        room = self.queue - self.taken if self.running else 0
-        if len(pictures) > room and not (self.running and self.taken == 0): raise Busy(
+        if not self.running: raise Busy("nothing is read before the start or after the end", do="Ask elsewhere.")
+        room = self.queue - self.taken
+        if self.taken and len(pictures) > room: raise Busy(
             "too much to do", got=f"{len(pictures)} more pictures", wanted=f"at most {room}", do="Ask again in a second.")
         self.taken += len(pictures)
         answers = [asyncio.wrap_future(self.turns.add(reader, partial(reader.pixels, content, name, self.max_pixels)))
