@@ -117,11 +117,12 @@ def test_workflows_may_only_read_and_do_what_a_person_would():
                 else: assert re.search(r"@(sha256:[0-9a-f]{64}|[0-9a-f]{40})$", step["uses"]), f"{name}: {step['uses']} may change"
                 if step.get("uses", "").startswith("actions/checkout"): assert not step["with"]["persist-credentials"]
 
-def test_workflows_make_only_what_the_makefile_has():
+def test_workflows_and_hooks_make_only_what_the_makefile_has():
     targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT/"Makefile").read_text()))
-    asked = {step["run"].split()[1] for flow in workflows().values() for job in flow["jobs"].values() for step in job["steps"]
-             if step.get("run", "").startswith("make ")}
-    assert asked and asked <= targets
+    asked = [step.get("run", "") for flow in workflows().values() for job in flow["jobs"].values() for step in job["steps"]]
+    asked += [hook["entry"] for repo in yaml.safe_load((ROOT/".pre-commit-config.yaml").read_text())["repos"] for hook in repo["hooks"]]
+    asked += [json.loads((ROOT/".devcontainer/devcontainer.json").read_text())["postCreateCommand"]]
+    assert {o.split()[1] for o in asked if o.startswith("make ")} <= targets
 
 def test_train_form_has_the_notebooks_own_words():
     form = workflows()["train"][True]["workflow_dispatch"]["inputs"]  # YAML 1.1 reads `on` as true
