@@ -32,7 +32,7 @@ from .core import (
     ASL_CLASSES, RunError, atomic_path, main_process, progress, project_root, read_json, say, write_json)
 from .data import SignData, Split
 from .loop import Training, make_augment, predict
-from .machine import data_root, memory_used, provenance, resolve_device, resolve_precision
+from .machine import data_root as usual_root, memory_used, provenance, resolve_device, resolve_precision
 from .models import SignModel, load_model, save_model
 from .sources import SOURCES, load
 from .weights import find_weights
@@ -243,7 +243,7 @@ def load_external(
     "Pictures by others: each folder beside the data set, its letters alone and, if it has more classes, all"
     if config.dataset not in EXTERNAL: return {}
     name, classes, letters = EXTERNAL[config.dataset]
-    root = Path(config.data_root or data_root())
+    root = Path(config.data_root or usual_root())  # data_root itself is a parameter here
     near = (root, root.parent) if config.data_root else (root,)
     found = {}
     for folder in sorted(o for place in near for o in (place/name).glob("*/")):

@@ -90,6 +90,13 @@ def test_cleaning_keeps_the_parameters_tag(tmp_path):
     assert run(BIN/"nbdev-clean", cwd=tmp_path).returncode == 0
     assert "collapsed" not in copy.read_text() and parameters_cell(copy) == parameters_cell(TRAIN)
 
+def test_no_parameter_hides_a_name_that_the_training_notebook_uses():
+    parameters = {o.target.id for o in ast.parse(parameters_cell(TRAIN)).body}
+    nodes = list(ast.walk(ast.parse((ROOT/"signs_nbdev/train.py").read_text())))
+    imported = {o.asname or o.name for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for o in node.names}
+    defined = {o.name for o in nodes if isinstance(o, (ast.FunctionDef, ast.ClassDef))}
+    assert not parameters & (imported | defined)
+
 def test_papermill_shows_every_parameter_with_its_help():
     names = [o.target.id for o in ast.parse(parameters_cell(TRAIN)).body]
     shown = run(BIN/"papermill", "--help-notebook", TRAIN).stdout
