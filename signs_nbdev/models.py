@@ -249,6 +249,8 @@ def create_model(
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     if cfg and cfg.fixed_input_size: kwargs.setdefault("img_size", size)
     network = make_network(arch, pretrained, num_classes=len(classes), in_chans=channels, **kwargs)
+    if not cfg: raise ConfigError(f"network {arch}", got="no default_cfgs", wanted="its input and classifier, as timm has them",
+                                  do="Name them in its module: default_cfgs = generate_default_cfgs(...).")
     stem = fit_stem(network, arch, channels, size, stem)
     mean, std = (list(v) if channels == 3 else [sum(v)/3] for v in (cfg.mean, cfg.std))
     return SignModel(network, dict(arch=arch, kwargs=kwargs, classes=list(classes), channels=channels, size=size,
