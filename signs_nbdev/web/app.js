@@ -39,9 +39,11 @@ async function loadModels() {
   openTab(tab);
 }
 
-/** What was measured, in words. @param {Model} o */
-function measured({ results = {} }) {
-  return Object.entries(results).filter(([, o]) => o?.accuracy != null).map(([name, o]) => `${percent(o.accuracy)} right on ${o.about ?? name}${o.n ? ` (${o.n.toLocaleString("en")} pictures)` : ""}`);
+/** What was measured, in words: every `accuracy` in the model's results, with its `n`. @param {Model} o @returns {string[]} */
+function measured({ results }, on = "its own test pictures") {
+  const { accuracy, n, ...others } = results ?? {}, further = Object.entries(others).filter(([, o]) => o && typeof o === "object");
+  return [...(accuracy == null ? [] : [`${percent(accuracy)} right on ${on}${n ? ` (n = ${n.toLocaleString("en")})` : ""}`]),
+          ...further.flatMap(([name, results]) => measured({ results }, name.replaceAll("_", " ")))];
 }
 
 function aboutModel(o) {
@@ -376,7 +378,7 @@ async function readThese(list) {
       }
       if (mine !== reading) return;
       const { prediction: p, error } = o;
-      o.button.lastChild.textContent = error ? "unread" : p.unknown ? "don't know" : `${p.label} ${percent(p.probability)}`;
+      o.button.lastChild.textContent = error ? "unread" : p.unknown ? "unsure" : `${p.label} ${percent(p.probability)}`;
       if (o === current) select(o);
     }
   };

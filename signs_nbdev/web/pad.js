@@ -6,18 +6,18 @@
 export const GLYPHS = {
   big: [[[.5, .02], [.5, .5]], [[.14, .6], [.5, .26], [.86, .6]], [[.22, .98], [.5, .5], [.78, .98]]],
   sun: [[[.12, .3], [.45, .1], [.88, .2], [.92, .7], [.55, .92], [.1, .8], [.12, .3]], [[.36, .52], [.64, .5]]],
-  moon: [[[.72, .02], [.3, .28], [.22, .62], [.5, .98]], [[.72, .02], [.78, .4], [.72, .72], [.5, .98]], [[.5, .36], [.5, .62]]],
+  moon: [[[.66, .02], [.36, .3], [.3, .6], [.44, .98]], [[.66, .02], [.7, .4], [.62, .74], [.44, .98]], [[.52, .4], [.48, .62]]],
   cattle: [[[.12, .02], [.14, .34], [.34, .5], [.66, .5], [.86, .34], [.88, .02]], [[.5, .1], [.5, .98]], [[.24, .6], [.5, .76], [.76, .6]]],
-  next: [[[.62, .02], [.24, .3], [.24, .98]], [[.62, .02], [.78, .1], [.74, .62], [.24, .98]], [[.5, .14], [.48, .8]], [[.26, .46], [.76, .3]], [[.26, .7], [.74, .54]]],
+  next: [[[.62, .02], [.34, .2], [.3, .8]], [[.62, .02], [.72, .1], [.66, .62], [.3, .8], [.26, .98]], [[.5, .12], [.48, .7]], [[.34, .4], [.7, .3]], [[.32, .6], [.68, .48]]],
   field: [[[.08, .1], [.92, .1], [.92, .92], [.08, .92], [.08, .1]], [[.5, .1], [.5, .92]], [[.08, .5], [.92, .5]]],
-  not: [[[.7, .02], [.4, .4], [.62, .56], [.3, .98]], [[.3, .2], [.16, .42]], [[.34, .56], [.14, .8]], [[.86, .5], [.7, .76]]],
+  not: [[[.6, .02], [.5, .22], [.62, .36], [.48, .6], [.56, .98]], [[.36, .16], [.28, .4]], [[.36, .5], [.26, .76]]],
   arrow: [[[.3, .24], [.5, .02], [.7, .24]], [[.5, .02], [.5, .98]], [[.5, .38], [.32, .54], [.5, .7], [.68, .54], [.5, .38]], [[.28, .98], [.5, .74], [.72, .98]]],
   time: [[[.3, .04], [.72, .04], [.72, .32], [.3, .32], [.3, .04]], [[.5, .32], [.5, .98]], [[.14, .36], [.5, .54], [.88, .44]]],
   wood: [[[.5, .02], [.5, .98]], [[.16, .1], [.22, .34], [.5, .46], [.78, .34], [.84, .1]], [[.18, .94], [.28, .7], [.5, .58], [.72, .7], [.82, .94]]],
 };
 
 /** The strokes of a character, so wide and so large in the middle of the pad. @returns {Stroke[]} */
-export const glyph = (name, width = 0.06, edge = 0.7) => GLYPHS[name].map((line) => {
+export const glyph = (name, width = 0.05, edge = 0.7) => GLYPHS[name].map((line) => {
   const ends = line.map((o) => o.map((v) => 0.5 + edge * (v - 0.5)));
   const between = ([a, b], [c, d], n = Math.ceil(Math.hypot(c - a, d - b) / 0.03)) =>
     Array.from({ length: n }, (_, i) => [a + (c - a) * (i + 1) / n, b + (d - b) * (i + 1) / n]);
@@ -67,7 +67,7 @@ export class Pad {
   /** @param {HTMLCanvasElement} canvas   @param {() => void} changed  called after every change of `strokes` */
   constructor(canvas, changed) {
     /** @type {Stroke[]} */ this.strokes = [];
-    Object.assign(this, { canvas, changed, width: 0.06, drawing: null });
+    Object.assign(this, { canvas, changed, width: 0.05, drawing: null });
     canvas.addEventListener("pointerdown", (e) => this.begin(e));
     canvas.addEventListener("pointermove", (e) => this.drawing === e.pointerId && this.extend(e));
     for (const o of ["pointerup", "pointercancel"]) canvas.addEventListener(o, (e) => { if (this.drawing === e.pointerId) this.drawing = null; });
