@@ -31,7 +31,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .core import ConfigError, SignsError
 from .pictures import FORMATS
@@ -121,7 +121,7 @@ class BodyLimits:
         finally: self.held -= mine
 
 # %% ../nbs/07a_guard.ipynb #d2a47561
-class PromptProtocol(AutoHTTPProtocol):
+class PromptProtocol(H11Protocol):
     "uvicorn's protocol, with a time limit for a request's beginning and for the taking of its answer"
     limits = Limits()
     waiting: asyncio.TimerHandle | None = None
