@@ -15,6 +15,7 @@ connection, asking again as soon as it is answered. Pictures are 64 different JP
   machine that has other things to do;
 - without batches: the same server told to read one by one; what its cores spent on a picture;
 - forms: sixteen pictures a request, a quarter of the clients;
+- clients: the same from 1 client to 128, shortly each;
 - overload: a queue of 16 and all the clients, a refused one asking again after 0.1 s; then four clients only;
 - reload: the model's file is replaced by another model's twice a second while a quarter of the clients ask.
 
@@ -92,7 +93,8 @@ class Bare:
     def measure(self, reader: Reader, threads: int, n: int, seconds: float) -> tuple[float, float]:
         return rate(lambda: reader.session.run(None, {"pictures": self.pixels[:n]}), n, seconds, threads)
 
-    def graph(self, seconds: float) -> tuple[float, float]: return self.measure(self.reader, self.threads, self.batch, seconds)
+    def graph(self, seconds: float) -> tuple[float, float]:
+        return self.measure(self.reader, self.threads, self.batch, seconds)
 
     def decoding(self, seconds: float) -> tuple[float, float]:
         def work():
@@ -140,10 +142,11 @@ class Client:
         return int(head[9:12]), time.perf_counter() - begun, answer
 
 async def load(port: int, bodies: list[tuple[str, bytes]], clients: int, seconds: float, pause: float = 0,
-               path: str = "/predict?model=hands", look=lambda answer: None) -> dict[int, list[float]]:
-    "So many clients ask for so long; the seconds of their answers, by status. A broken connection is status 0"
+               path: str = "/predict?model=hands", look=lambda answer: None) -> tuple[dict[int, list[float]], float]:
+    "So many clients ask for so long; seconds of their answers by status (0: a broken line), and seconds until the last"
     times: dict[int, list[float]] = {}
-    end = time.perf_counter() + seconds
+    begun = time.perf_counter()
+    end = begun + seconds
     async def keep_asking(i: int):
         client, n = await Client().open(port), i
         while time.perf_counter() < end:
@@ -158,7 +161,7 @@ async def load(port: int, bodies: list[tuple[str, bytes]], clients: int, seconds
             n += 1
         client.writer.close()
     await asyncio.gather(*(keep_asking(i) for i in range(clients)))
-    return times
+    return times, time.perf_counter() - begun
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
     return {f"p{q}_ms": round(float(np.percentile(seconds, q))*1000, 2) for q in (50, 95, 99)}
@@ -171,27 +174,27 @@ def form(jpegs: list[bytes]) -> tuple[str, bytes]:
 def failures(times: dict[int, list[float]]) -> int: return sum(len(o) for status, o in times.items() if status != 200)
 
 
-def watched(port: int, process: psutil.Process, bodies, clients: int, seconds: float) -> tuple[dict, float]:
+def watched(port: int, process: psutil.Process, bodies, clients: int, seconds: float) -> tuple[dict, float, float]:
     "`load` after a second of it, and what the server's cores spent on an answer, seconds"
     asyncio.run(load(port, bodies, clients, 1))
     before = sum(process.cpu_times()[:2])
-    times = asyncio.run(load(port, bodies, clients, seconds))
-    return times, (sum(process.cpu_times()[:2]) - before)/len(times[200])
+    times, took = asyncio.run(load(port, bodies, clients, seconds))
+    return times, took, (sum(process.cpu_times()[:2]) - before)/len(times[200])
 
 def under_load(args, jpegs) -> dict:
     bare, single = Bare("hands", jpegs), [("image/jpeg", o) for o in jpegs]
     share = max(2, args.seconds/12)
     graph, decoding = [bare.graph(share)], [bare.decoding(share)]
     with serving({"hands": "hands"}) as (port, process, _):
-        times, cost = watched(port, process, single, args.clients, args.seconds)
+        times, took, cost = watched(port, process, single, args.clients, args.seconds)
         forms = [form(jpegs[i:i + 16]) for i in range(0, 64, 16)]
-        many = asyncio.run(load(port, forms, max(1, args.clients//4), share))
+        many, took_many = asyncio.run(load(port, forms, max(1, args.clients//4), share))
         memory = process.memory_info().rss
     with serving({"hands": "hands"}, batch=1) as (port, process, _):
-        _, cost_by_one = watched(port, process, single, args.clients, share)
+        *_, cost_by_one = watched(port, process, single, args.clients, share)
     graph.append(bare.graph(share))
     decoding.append(bare.decoding(share))
-    served, in_forms = len(times[200])/args.seconds, 16*len(many[200])/share
+    served, in_forms = len(times[200])/took, 16*len(many[200])/took_many
     (per_s, core), (per_s_decoding, core_decoding) = (np.mean(o, 0) for o in (graph, decoding))
     return {"errors": failures(times) + failures(many), "requests": len(times[200]), **percentiles(times[200]),
             "pictures_per_s": served, "bare_per_s": per_s, "bare_decoding_per_s": per_s_decoding, "bare_how": bare.how,
@@ -200,16 +203,26 @@ def under_load(args, jpegs) -> dict:
             "core_ms": 1000*cost, "core_ms_without_batches": 1000*cost_by_one,
             "forms_per_s": in_forms, "forms_vs_onnxruntime": in_forms/per_s, "memory_mb": memory/1e6}
 
+def by_clients(args, jpegs) -> dict[int, dict]:
+    "How answers come to few and to many"
+    single, seconds, found = [("image/jpeg", o) for o in jpegs], max(2, args.seconds/20), {}
+    with serving({"hands": "hands"}) as (port, *_):
+        asyncio.run(load(port, single, 4, 1))
+        for n in (1, 2, 4, 8, 16, 32, 64, 128):
+            times, took = asyncio.run(load(port, single, n, seconds))
+            found[n] = {"errors": failures(times), "per_s": len(times[200])/took, **percentiles(times[200])}
+    return found
+
 def overloaded(args, jpegs) -> dict:
     single, seconds = [("image/jpeg", o) for o in jpegs], max(2, args.seconds/6)
     with serving({"hands": "hands"}, queue=16) as (port, *_):
         asyncio.run(load(port, single, 4, 1))
-        times = asyncio.run(load(port, single, args.clients, seconds, pause=0.1))
-        after = asyncio.run(load(port, single, 4, seconds/2))
+        times, took = asyncio.run(load(port, single, args.clients, seconds, pause=0.1))
+        after, took_after = asyncio.run(load(port, single, 4, seconds/2))
     refused = times.pop(503, [])
     return {"errors": failures(times) + failures(after), "refused": len(refused), "answered": len(times[200]),
             "refusal": percentiles(refused) if refused else {}, "answer": percentiles(times[200]),
-            "per_s": len(times[200])/seconds, "after": percentiles(after[200]), "after_per_s": 2*len(after[200])/seconds}
+            "per_s": len(times[200])/took, "after": percentiles(after[200]), "after_per_s": len(after[200])/took_after}
 
 def replaced(args, jpegs) -> dict:
     seconds, seen = max(3, args.seconds/6), Counter()
@@ -226,7 +239,7 @@ def replaced(args, jpegs) -> dict:
                     n += 1
                     shutil.copy(ready()[("hands", "bones")[n % 2]], f"{path}.new")
                     os.replace(f"{path}.new", path)
-                return await asking, n
+                return (await asking)[0], n
             times, n = asyncio.run(both())
     return {"errors": failures(times), "replaced": n, "answers": list(seen.values()), **percentiles(times[200])}
 
@@ -243,14 +256,16 @@ def main():
     parser.add_argument("--clients", type=int, default=64)
     args = parser.parse_args()
     jpegs = photos(64, 200, 200)
-    kept = {"cores": CORES, "seconds": args.seconds, "clients": args.clients,
-            "batches": {f"{name}, {h}x{w}": by_batch(name, h, w) for name in ready() for h, w in ((64, 64), (200, 200), (480, 640))},
-            "ready_seconds": until_ready(3), "load": under_load(args, jpegs), "overload": overloaded(args, jpegs),
-            "reload": replaced(args, jpegs)}
+    shapes = [(name, *o) for name in ready() for o in ((64, 64), (200, 200), (480, 640))]
+    kept = {"cores": CORES, "seconds": args.seconds, "clients": args.clients, "ready_seconds": until_ready(3),
+            "batches": {f"{name}, {h}x{w}": by_batch(name, h, w) for name, h, w in shapes},
+            "load": under_load(args, jpegs), "by_clients": by_clients(args, jpegs),
+            "overload": overloaded(args, jpegs), "reload": replaced(args, jpegs)}
     kept = json.loads(json.dumps(kept), parse_float=lambda o: float(f"{float(o):.4g}"))
     write_json(KEPT, kept)
     print(json.dumps(kept, indent=1))
-    print(json.dumps({"errors": sum(kept[o]["errors"] for o in ("load", "overload", "reload")),
+    parts = [*(kept[o] for o in ("load", "overload", "reload")), *kept["by_clients"].values()]
+    print(json.dumps({"errors": sum(o["errors"] for o in parts),
                       **{k: v for k, v in kept["load"].items() if k != "errors"}, "ready_seconds": kept["ready_seconds"]}))
 
 
