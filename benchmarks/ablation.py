@@ -16,7 +16,6 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
 from signs_nbdev.ablation import variants
 from signs_nbdev.config import TrainConfig
 from signs_nbdev.core import progress, read_json, write_json

@@ -13,7 +13,6 @@ The last line is JSON: {method: [correct, n]}."""
 import argparse
 import json
 from functools import partial
-from pathlib import Path
 from time import process_time
 
 import torch

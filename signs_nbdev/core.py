@@ -10,7 +10,6 @@ __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'SignsError', 'DataError', 'ConfigEr
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
-import hashlib
 import json
 import os
 import sys

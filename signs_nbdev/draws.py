@@ -11,7 +11,7 @@ __all__ = ['GOLDEN', 'DRAWS', 'PLATE', 'signed', 'shift', 'mix64', 'places', 'wo
 
 # %% ../nbs/02a_draws.ipynb #fdea233a
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn

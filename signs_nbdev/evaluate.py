@@ -24,7 +24,7 @@ from .config import TrainConfig, check_here
 from .core import DataError, RunError, main_process, read_json, write_json
 from .data import SignData, Split, show_images
 from .loop import predict
-from .metrics import Metrics, show_confusion
+from .metrics import Metrics
 from .models import SignModel, load_model
 from .train import load_data, load_external, start_run, train
 
@@ -207,7 +207,7 @@ def show_mistakes(
 def report(
     folder: str | Path, # A finished run
     **options,          # As `signs_nbdev.report.report` takes them: beside, data, root, sections
-) -> "Report": # In the folder: report.html, report.json and figures/
+) -> object: # A `signs_nbdev.report.Report`; in the folder report.html, report.json and figures/
     "Tell the truth about a run, in its folder: one page, its numbers and its figures"
     from signs_nbdev.report import report  # it stands on this room
     return report(folder, **options)

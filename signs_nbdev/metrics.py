@@ -23,7 +23,6 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from .core import DataError
-from .data import SignData
 
 # %% ../nbs/04a_metrics.ipynb #b5db7907
 def standard_error(
@@ -287,7 +286,7 @@ def show_groups(
     groups: dict[str, dict], # Name -> as `share` gives it
 ) -> Figure: # The figure
     "Accuracy of each group with its Wilson interval"
-    names, rows = list(groups), list(groups.values())
+    rows = list(groups.values())
     reach = [[100*abs(o["interval"][side] - o["accuracy"]) for o in rows] for side in (0, 1)]
     fig, ax = plt.subplots(figsize=(6, 0.8 + 0.22*len(rows)), dpi=100)
     ax.errorbar([100*o["accuracy"] for o in rows], range(len(rows)), xerr=reach, fmt="o", ms=5, lw=1.2, capsize=3)

@@ -214,7 +214,7 @@ def make_network(
     try:
         if pretrained is not True: network = timm.create_model(arch, pretrained=bool(source), **source, **kwargs)
         else:
-            with hub_or_cache() as there: network = timm.create_model(arch, pretrained=True, **kwargs)
+            with hub_or_cache(): network = timm.create_model(arch, pretrained=True, **kwargs)
     except TypeError as e: raise ConfigError(f"an argument of {arch}", got=e) from None
     except Exception as e: # the hub's client raises many kinds
         if not pretrained or isinstance(e, ConfigError): raise

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from .calibrate import calibration, show_reliability
+from .calibrate import calibration
 from .config import TrainConfig
 from .core import ConfigError, RunError, SignsError, atomic_path, read_json, write_json
 from .data import SignData, Split

@@ -265,7 +265,7 @@ def folder(
     found = {named[i] for i in keep}
     if "class" not in told:
         for o in sorted(pictures.folders):
-            if (c := _part_and_class(o, base, has_parts)[1]) not in (*found, None):
+            if _part_and_class(o, base, has_parts)[1] not in (*found, None):
                 raise DataError(f"{root}/{o}: no pictures", wanted=f"files ending in {', '.join(SUFFIXES)}")
     classes = tuple(classes or sorted(found, key=natural))
     for o in found: check_name(f"class in {root}", o, classes, DataError)
