@@ -168,6 +168,16 @@ def test_one_frame_is_on_its_way_at_a_time_and_none_from_another_tab(open_page):
     page.wait_for_timeout(800)
     assert count == before and page.evaluate("document.querySelector('video').srcObject") is None, "the camera is off"
 
+def test_a_camera_that_comes_too_late_is_switched_off(open_page):
+    page = open_page(script="""
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (o) => { await new Promise((done) => setTimeout(done, 700)); return window.stream = await ask(o) };""")
+    page.click("#start")
+    page.click("#tab-draw")
+    until(page, "window.stream && !window.stream.active")
+    page.click("#tab-camera")
+    assert page.is_visible("#start")
+
 @pytest.mark.parametrize("error, words", [("NotAllowedError", "blocked"), ("NotFoundError", "No camera"),
                                           ("NotReadableError", "another program"), ("Odd", "could not be started")])
 def test_a_camera_that_fails_is_told(open_page, error, words):

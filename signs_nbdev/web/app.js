@@ -6,7 +6,7 @@ import { Speller, spelled } from "./spell.js";
 
 /** @typedef {import("./reader.js").Prediction} Prediction   @typedef {import("./reader.js").Model} Model */
 
-const $ = (selector) => document.querySelector(selector);
+const $ = (selector) => document.querySelector(selector), all = (selector) => document.querySelectorAll(selector);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const percent = (p) => (p > 0.995 ? "> 99 %" : p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 const or = (words) => (words.length > 1 ? `${words.slice(0, -1).join(", ")} or ${words.at(-1)}` : words[0]);
@@ -80,11 +80,14 @@ function sentence({ label, probability, unknown, signs }) {
   return [`${label}, ${percent(probability)}`, others.length ? `It might also be ${or(others.slice(0, 5))}.` : "Nothing else is likely."];
 }
 
+const nothing = () => !models.length ? "Waiting for the models." : !model() ? "The server has no model for this."
+  : tab === "pictures" && current?.error ? "This picture was not read." : EMPTY[tab];
+
 /** Show a prediction, or what to do if there is none yet. `box` is where the evidence lies, in units of the stage. */
 function show(prediction, box = { x: 0, y: 0, side: 1 }, of = tab) {
   kept[of] = { prediction, box };
   if (of !== tab) return;
-  const o = prediction, [head, rest] = o ? sentence(o) : ["", model() ? (tab === "pictures" && current?.error ? "This picture was not read." : EMPTY[tab]) : models.length ? "The server has no model for this." : ""];
+  const o = prediction, [head, rest] = o ? sentence(o) : ["", nothing()];
   const text = o ? (o.unknown ? "?" : SYMBOLS[o.label] ?? o.label) : "";
   $(".answer").classList.toggle("unknown", o?.unknown ?? false);
   if ($("#label").textContent !== text) $("#label").textContent = text;
@@ -166,7 +169,7 @@ for (const o of TABS) $(`#tab-${o}`).onclick = () => openTab(o);
 $("#model").onchange = () => {
   chosen[tab] = $("#model").value;
   tellModel();
-  ({ camera: () => speller.reset(), draw: readPad, pictures: readAll })[tab]();
+  ({ camera: () => speller.reset(), draw: readPad, pictures: () => { reading++; readThese(pictures); } })[tab]();
 };
 
 /* ---- camera */
@@ -195,6 +198,7 @@ const welcome = () => cover("Show one hand, palm to the camera, inside the frame
 async function startCamera() {
   cover("The browser asks whether this page may use the camera.", "", "");
   try { await camera.start($("#device").value); } catch (e) { return cover(TROUBLE[e.kind] ?? TROUBLE.failed, "", "Try again", true); }
+  if (tab !== "camera") return stopCamera(); // left while the browser was asking
   const devices = await camera.devices(), current = camera.stream.getVideoTracks()[0].getSettings().deviceId;
   $("#device").replaceChildren(...devices.map((o, i) => make("option", { value: o.deviceId, selected: o.deviceId === current }, o.label || `Camera ${i + 1}`)));
   camera.stream.getVideoTracks()[0].onended = () => { stopCamera(); cover(TROUBLE.busy, "", "Try again", true); };
@@ -215,7 +219,8 @@ function pauseCamera(on) {
   paused = on;
   $("#pause").disabled = false;
   $("#pause").textContent = on ? "Go on" : "Pause";
-  on ? ($("video").pause(), cover("Paused", "", "Go on")) : ($("video").play(), cover(""), watch(++turn));
+  if (on) { $("video").pause(); cover("Paused", "", "Go on"); }
+  else { $("video").play().catch(() => {}); cover(""); watch(++turn); }
 }
 
 /** One frame after the other: the next is taken when the last is answered, so frames are dropped and never queued. */
@@ -245,7 +250,7 @@ async function watch(mine) {
 
 function take(reading) {
   show(reading);
-  $("#why").hidden = false;
+  $("#why").hidden = $("#evidence").checked && !reading.evidence; // a network that tells none
   $(".answer").classList.toggle("taken", reading.progress === 1);
   if (reading.taken) write(reading.taken);
 }
@@ -253,6 +258,7 @@ function take(reading) {
 function write(sign) {
   $("#line").value = spelled($("#line").value, sign);
   $("#line").scrollLeft = 1e6;
+  said = "";
   say(sign === "del" ? "deleted" : sign);
 }
 
@@ -260,14 +266,14 @@ $("#start").onclick = () => (camera.live ? pauseCamera(false) : startCamera());
 $("#pause").onclick = () => pauseCamera(!paused);
 $("#instead").onclick = () => { openTab("pictures"); $("#tab-pictures").focus(); };
 $("#device").onchange = () => camera.live && startCamera();
-for (const o of document.querySelectorAll("[data-sign]")) o.onclick = () => write(o.dataset.sign);
+for (const o of all("[data-sign]")) o.onclick = () => write(o.dataset.sign);
 $("#wipe").onclick = () => { $("#line").value = ""; };
 $("#copy").onclick = async () => {
   $("#line").select();
   await navigator.clipboard?.writeText($("#line").value).catch(() => {});
   say("copied");
 };
-for (const o of document.querySelectorAll("[data-unit]")) {
+for (const o of all("[data-unit]")) {
   o.oninput = () => {
     o.previousElementSibling.textContent = `${o.value} ${o.dataset.unit}`;
     if (o.id === "frame") stage.style.setProperty("--frame", `${o.value}%`);
@@ -284,8 +290,8 @@ function newest(work) {
   return async () => {
     due = true;
     if (busy) return;
-    for (busy = true; due;) { due = false; await work(); }
-    busy = false;
+    busy = true;
+    try { while (due) { due = false; await work(); } } finally { busy = false; }
   };
 }
 
@@ -300,7 +306,7 @@ const readPad = newest(async () => {
     show(o, box, "draw");
     complain(null);
     say(sentence(o).join(" "));
-  } catch (e) { complain(e, readPad); if (e.wait) { await sleep(e.wait); readPad(); } }
+  } catch (e) { complain(e, readPad); if (e.wait && tab === "draw") { await sleep(e.wait); readPad(); } }
 });
 const pad = new Pad($("#pad"), readPad);
 $("#undo").onclick = () => pad.undo();
@@ -371,7 +377,7 @@ async function readThese(list) {
   const mine = reading, queue = [...list];
   const work = async () => {
     for (let o; (o = queue.shift());) {
-      Object.assign(o, { prediction: undefined, error: undefined });
+      o.prediction = o.error = undefined;
       for (let left = 4; left--;) {
         try { o.prediction = (await reader.read(o.blob, model("pictures")?.name)).predictions[0]; o.error = undefined; break; }
         catch (e) { o.error = e; if (!e.wait || !left) break; await sleep(e.wait); }
@@ -384,8 +390,6 @@ async function readThese(list) {
   };
   await Promise.all(Array.from({ length: 4 }, work));
 }
-
-function readAll() { reading++; readThese(pictures); }
 
 function forget() {
   reading++;
@@ -435,15 +439,16 @@ $(".chart").append(...SIGNS.map((o) => make("figure", {}, signCanvas(o), o)));
 /* ---- theme, keys, help */
 
 const root = document.documentElement;
-root.dataset.theme = localStorage.getItem("theme") ?? "";
+const store = (() => { try { return localStorage; } catch { return { getItem() {}, setItem() {} }; } })(); // it may be forbidden
+root.dataset.theme = store.getItem("theme") ?? "";
 function turnTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  localStorage.setItem("theme", root.dataset.theme = dark ? "light" : "dark");
+  store.setItem("theme", root.dataset.theme = dark ? "light" : "dark");
 }
 $("#theme").onclick = turnTheme;
 $("#help").onclick = () => $("#about").showModal();
-$("#keys").checked = localStorage.getItem("keys") !== "off";
-$("#keys").onchange = () => localStorage.setItem("keys", $("#keys").checked ? "on" : "off");
+$("#keys").checked = store.getItem("keys") !== "off";
+$("#keys").onchange = () => store.setItem("keys", $("#keys").checked ? "on" : "off");
 
 const KEYS = {
   1: () => openTab("camera"), 2: () => openTab("draw"), 3: () => openTab("pictures"),
@@ -457,7 +462,7 @@ const KEYS = {
 };
 addEventListener("keydown", (e) => {
   const typing = e.target.matches("input:not([type=range], [type=checkbox]), select"), key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
-  if (typing || $("#about").open || e.altKey) return;
+  if (typing || $("#about").open || e.altKey || (e.repeat && key !== "Backspace")) return;
   if (e.ctrlKey || e.metaKey) { if (key === "z" && tab === "draw") { e.preventDefault(); pad.undo(); } return; }
   if (key in KEYS && $("#keys").checked) { e.preventDefault(); KEYS[key](); }
 });

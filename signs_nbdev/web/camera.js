@@ -23,7 +23,9 @@ export class Camera {
     if (!navigator.mediaDevices?.getUserMedia) throw new CameraTrouble(isSecureContext ? "none" : "insecure");
     const wanted = id ? { deviceId: { exact: id } } : { facingMode: "user" };
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...wanted, width: { ideal: 640 }, height: { ideal: 480 } } });
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted, width: { ideal: 640 }, height: { ideal: 480 } } });
+      this.stop(); // another may have been started meanwhile
+      this.stream = stream;
       this.video.srcObject = this.stream;
       await this.video.play();
     } catch (e) { this.stop(); throw new CameraTrouble(KINDS[e.name] ?? "failed"); }
