@@ -17,6 +17,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from . import __version__
 from .core import ConfigError
 from .engine import Busy, Engine
 from .guard import Limits, install, read_upload, refusal, server_options
@@ -200,7 +200,7 @@ def create_app(
         yield
         await engine.stop()
 
-    app = FastAPI(title="signs_nbdev", version=__version__, description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="signs_nbdev", version=version("signs_nbdev"), description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.engine, app.state.limits, app.state.observer, app.state.stopping = engine, limits, Observer(), False
     install(app, limits)
     app.add_exception_handler(ConfigError, _on_unknown)
