@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from .cli import FAILED, WELL, Parser, columns, show
+from .cli import FAILED, WELL, Parser, columns, count, show
 from .cli_train import near, training_notebook
-from .core import RunError, check_name, progress, project_root
+from .core import RunError, check_name, progress, project_root, read_json
 
 # %% ../nbs/09c_cli_runs.ipynb #e8423668
 def find_run(
@@ -113,17 +113,34 @@ def watched(
             over.set()
             thread.join()
 
-# %% ../nbs/09c_cli_runs.ipynb #7d42cf73
+# %% ../nbs/09c_cli_runs.ipynb #e6f958fe
 def export_options(
     parser: Parser, # To be completed
 ):
     "What `signs export` takes"
     parser.add_argument("run", metavar="RUN", help="a run's folder, or its name in runs/")
+    parser.add_argument("--name", metavar="NAME", help="what to call the model (default: as its data set)")
+    parser.add_argument("--about", metavar="TEXT", help="what it reads, one line (default: as its data set)")
+    parser.add_argument("--weights", default="float32", metavar="KIND",
+                        help="how model.onnx stores them: float32 or int8, a quarter of the size (default: float32)")
+    parser.add_argument("--no-int8", action="store_true", help="do not make model.int8.onnx, which computes in 8 bits, too")
+    parser.add_argument("--calibrate", type=count, default=512, metavar="N",
+                        help="training pictures that its ranges are learned from (default: 512)")
+    parser.add_argument("--agree", type=float, default=0.98, metavar="SHARE",
+                        help="share of PyTorch's labels that 8 bits must give, too (default: 0.98)")
     parser.add_argument("--root", metavar="DIR", help="where its data are (default: SIGNS_DATA, else the user's cache)")
 
 def export_command(
     options: Namespace, # As the parser gives them
 ):
-    "Export a run"
+    "Export a run and tell how well the files agree with it"
     from signs_nbdev.certify import export_run
-    print(export_run(find_run(options.run), root=options.root))
+    from signs_nbdev.report import in_words
+    run = find_run(options.run)
+    folder = export_run(run, options.name, options.about, options.weights, not options.no_int8, options.calibrate, options.agree,
+                        root=options.root)
+    certificate, folder = read_json(folder/"certificate.json"), near(folder.absolute())
+    rows = [[k, f"{o['bytes']:,}", f"{o['same_labels']:,} of {o['n']:,}", in_words(o["accuracy"])] for k, o in certificate["files"].items()]
+    show(options, {"folder": folder, **certificate}, "\n".join([
+        columns([["file", "bytes", "labels as PyTorch's", "right"], *rows]), f"folder  {folder}",
+        f"go on   signs predict --model {near(run.absolute())} PICTURE"]))

@@ -80,7 +80,7 @@ def data_command(
 def training_notebook() -> Path: # The notebook that trains
     "Where it is: in the project we stand in, in the one this code is from, or in the package"
     here = Path(str(files("signs_nbdev")))
-    places = (project_root()/"nbs", here.parent/"nbs", here)
+    places = (project_root()/"nbs", here.parent/"nbs", here/"nbs")
     found = next((o/"04_train.ipynb" for o in places if (o/"04_train.ipynb").is_file()), None)
     if not found: raise RunError("the training notebook 04_train.ipynb is not here", do="Call this in the project's folder.")
     return found

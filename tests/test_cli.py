@@ -255,8 +255,10 @@ def test_from_pictures_to_an_exported_run(three_classes, tmp_path):
     assert [o["run"] for o in listed["runs"]] == ["a"] and listed["runs"][0]["test"] == trained["accuracy"]
     [compared] = answers(step("runs", "compare", "a", "runs/a/../a", "--root", three_classes))
     assert compared["difference"] == 0
-    [exported] = answers(step("export", "a", "--root", three_classes))
-    assert exported
+    [again] = answers(step("runs", "reproduce", "a", "--root", three_classes, "--out", "again"))
+    assert again["equal"] and (tmp_path/"again/metrics.json").is_file()
+    [exported] = answers(step("export", "a", "--root", three_classes, "--agree", 0.5))
+    assert exported["files"]["model.onnx"]["same_labels"] == exported["pictures"]["n"] == trained["n"]
     rows = answers(step("predict", "--model", "runs/a", three_classes))
     assert len(rows) == 105 and {o["label"] for o in rows} <= {*"abc"}
     told_in_a_line(signs("evaluate", "b", cwd=tmp_path), "unknown run 'b'")
