@@ -357,13 +357,25 @@ def test_models_that_do_not_come_can_be_asked_for_again(chromium, url):
     assert not page.is_visible("#notice")
     page.close()
 
-def test_a_server_without_characters_says_so(open_page):
-    page = open_page(script="")
+def altered(page, alter):
+    "The page, told of other models."
     models = json.loads(page.evaluate("fetch('models').then(o => o.text())"))
-    page.route("**/models", lambda route: route.fulfill(json=[o for o in models if o["kind"] == "photo"]))
+    page.route("**/models", lambda route: route.fulfill(json=alter(models)))
     page.reload()
+
+def test_a_server_without_characters_says_so(open_page):
+    page = open_page()
+    altered(page, lambda models: [o for o in models if o["kind"] == "photo"])
     page.click("#tab-draw")
     settled(page, "no model")
+
+def test_how_often_a_model_is_right_stands_beside_its_answer(open_page):
+    page, results = open_page(), {"own, block split": {"accuracy": 0.7, "n": 1370}, "desk, letters": {"accuracy": 0.312, "n": 780}}
+    altered(page, lambda models: [o | {"results": results} for o in models])
+    told = "Right in its own test: 70 % (own, block split; n = 1,370). On pictures by others: 31 % (desk, letters; n = 780)."
+    until(page, "o => document.querySelector('#honest').textContent === o", told)
+    page.click("#help")
+    assert told in page.text_content("#models")
 
 
 # ---- keys, ears, small screens, darkness
@@ -405,7 +417,7 @@ def test_everything_has_a_name(open_page):
       !(o.textContent.trim() || o.ariaLabel || o.title || o.labels?.length || o.hasAttribute("alt"))).map((o) => o.outerHTML)""")
     assert nameless == []
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [320, 360, 768, 880])
 def test_small_screens_hold_all(open_page, width):
     page = open_page(viewport={"width": width, "height": 740})
     for tab in ("camera", "draw", "pictures"):

@@ -39,17 +39,15 @@ async function loadModels() {
   openTab(tab);
 }
 
-/** What was measured, in words: every `accuracy` in the model's results, with its `n`. @param {Model} o @returns {string[]} */
-function measured({ results }, on = "its own test pictures") {
-  const { accuracy, n, ...others } = results ?? {}, further = Object.entries(others).filter(([, o]) => o && typeof o === "object");
-  return [...(accuracy == null ? [] : [`${percent(accuracy)} right on ${on}${n ? ` (n = ${n.toLocaleString("en")})` : ""}`]),
-          ...further.flatMap(([name, results]) => measured({ results }, name.replaceAll("_", " ")))];
+/** How often a model was right, in words: in its own test, which comes first, and on pictures by others. @param {Model} o */
+function measured({ results }) {
+  const [own, ...others] = Object.entries(results).filter(([, o]) => o?.n).map(([on, o]) => `${percent(o.accuracy)} (${on}; n = ${o.n.toLocaleString("en")})`);
+  return own ? `Right in its own test: ${own}.${others.length ? ` On pictures by others: ${others.join(", ")}.` : ""}` : "";
 }
 
 function aboutModel(o) {
-  const words = measured(o);
   return make("div", { className: "model" }, make("p", {}, make("b", {}, o.name), ` reads ${o.about}.`),
-    make("p", {}, `Signs: ${o.classes.join(", ")}.`), words.length ? make("p", {}, `Measured: ${words.join("; ")}.`) : "",
+    make("p", {}, `Signs: ${o.classes.join(", ")}.`), make("p", {}, measured(o)),
     make("p", { className: "small" }, `Sees ${o.size} × ${o.size} pixels. ${o.licence}. ${o.sha256.slice(0, 12)}`));
 }
 
@@ -74,10 +72,11 @@ const kept = {}; // tab -> what it shows: {prediction, box}, kept while another 
 const SYMBOLS = { space: "␣", del: "⌫" };
 
 /** @param {Prediction} o */
-function sentence({ label, probability, unknown, signs }) {
-  if (unknown) return ["I don't know.", signs.length > 1 ? `It might be ${or(signs.slice(0, 6))}${signs.length > 6 ? ", or another" : ""}.` : `My best guess is ${label}.`];
-  const others = signs.filter((o) => o !== label);
-  return [`${label}, ${percent(probability)}`, others.length ? `It might also be ${or(others.slice(0, 5))}.` : "Nothing else is likely."];
+function sentence({ label, probability, unknown, signs, topk }) {
+  const likely = topk.filter((o) => signs.includes(o.label) || o.probability >= 0.1).map((o) => o.label).slice(0, 6);
+  if (unknown) return ["I don't know.", likely.length > 1 ? `It might be ${or(likely)}.` : `My best guess is ${label}.`];
+  const others = likely.filter((o) => o !== label);
+  return [`${label}, ${percent(probability)}`, others.length ? `It might also be ${or(others)}.` : "Nothing else is likely."];
 }
 
 const nothing = () => !models.length ? "Waiting for the models." : !model() ? "The server has no model for this."
@@ -153,8 +152,8 @@ function openTab(name) {
 }
 
 function tellModel() {
-  const o = model(), words = o ? measured(o) : [];
-  $("#honest").textContent = words.length ? `${o.name}: ${words.join("; ")}.` : "";
+  const o = model();
+  $("#honest").textContent = o ? measured(o) : "";
   $("#seen figcaption").textContent = o ? `All the model sees: ${o.size}\u00a0×\u00a0${o.size}\u00a0pixels` : "";
   $("#examples").replaceChildren(...(o?.kind === "scan" ? Object.keys(GLYPHS).filter((g) => o.classes.includes(g)).map((g) => fileButton(g, glyphCanvas(g), "glyph"))
     : SIGNS.filter((s) => o?.classes.includes(s)).map((s) => fileButton(s, signCanvas(s)))));
