@@ -133,8 +133,8 @@ def test_a_picture_that_is_none_spoils_its_own_request_only(server):
     assert "1.png is not a readable picture" in answers[1][2]["error"]
 
 def test_when_it_is_told_to_stop_it_finishes_what_was_asked(tmp_path):
-    large = [encoded(picture(i, 900, 900), "JPEG") for i in range(8)]
-    with serving(tmp_path, queue=1000) as server, ThreadPoolExecutor(24) as pool:
+    large = [encoded(picture(i, 900, 900), "JPEG") for i in range(4)]
+    with serving(tmp_path, queue=1000, drain_seconds=120) as server, ThreadPoolExecutor(24) as pool:
         idle = socket.create_connection(("127.0.0.1", server.port))
         answers, first = [], threading.Event()
         def ask(_):
