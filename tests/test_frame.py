@@ -16,7 +16,7 @@ from papermill import inspect_notebook
 
 from conftest import BIN, ROOT, run
 
-NOTEBOOKS = sorted(o for o in (ROOT/"nbs").glob("*.ipynb") if not o.name.startswith("_"))
+NOTEBOOKS = sorted(o for o in (ROOT/"nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in o.parts)
 MODULES = sorted(o for o in (ROOT/"signs_nbdev").glob("*.py") if not o.name.startswith("_"))
 TRAIN = ROOT/"nbs/04_train.ipynb"
 by_name = dict(ids=lambda o: o.name)
@@ -39,10 +39,13 @@ def test_quarto_file_stands_once():
     link = ROOT/"nbs/_quarto.yml"
     assert link.is_symlink() and link.resolve() == ROOT/"_quarto.yml" and not (ROOT/"_quarto.yml").is_symlink()
 
-def test_sidebar_lists_every_notebook_in_order():
+def test_sidebar_lists_every_page_once_and_rooms_in_order():
     contents = yaml.safe_load((ROOT/"_quarto.yml").read_text())["website"]["sidebar"]["contents"]
     listed = [page for o in contents for page in (o["contents"] if isinstance(o, dict) else [o])]
-    assert listed == ["index.ipynb", *(o.name for o in NOTEBOOKS if o.name != "index.ipynb")]
+    written = [*NOTEBOOKS, *(o.with_suffix("") for o in (ROOT/"nbs").rglob("*.qmd.py"))]
+    assert sorted(listed) == sorted(o.relative_to(ROOT/"nbs").as_posix() for o in written)
+    rooms = [o for o in listed if o[0].isdigit()]
+    assert rooms == sorted(rooms)
 
 def test_each_dependency_stands_once():
     names = [canonicalize_name(o.name) for o in requirements() if o.name != "signs_nbdev"]

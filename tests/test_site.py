@@ -1,0 +1,240 @@
+"The site as far as it can be checked without Quarto: its configuration, and the pages that nbdev hands to it."
+import ast
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from html.parser import HTMLParser
+from pathlib import Path
+from posixpath import dirname, join, normpath
+from urllib.parse import unquote
+
+import jsonschema
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from conftest import ROOT, run
+
+QUARTO = yaml.safe_load((ROOT/"_quarto.yml").read_text())
+NBDEV = yaml.safe_load((ROOT/"nbs/nbdev.yml").read_text())["website"]
+SITE, REPO = NBDEV["site-url"].rstrip("/") + "/", NBDEV["repo-url"].rstrip("/")
+SOURCES = ".ipynb", ".qmd", ".md"
+GITHUB = {"issues", "releases", "actions", "discussions", "pulls", ""}
+NOTEBOOKS = sorted(o for o in (ROOT/"nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in o.parts)
+CELL_OPTIONS = {"echo", "output", "eval", "code-fold", "code-summary"} # those of Quarto's that we use
+
+
+class Html(HTMLParser):
+    "Links and ids of some HTML"
+    def __init__(self, html):
+        super().__init__()
+        self.links, self.ids = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("href", "src") and value: self.links.append(value)
+            if name == "id": self.ids.append(value)
+
+def slug(text):
+    "A heading's id as pandoc makes it: https://pandoc.org/MANUAL.html#extension-auto_identifiers"
+    text = re.sub(r"[^\w\s.-]", "", text).strip().lower()
+    return re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", text)) or "section"
+
+@dataclass
+class Page:
+    "One page: where its source lies under nbs/, its front matter, its blocks of markdown and of HTML"
+    path: str
+    front: dict
+    markdown: list[str]
+    html: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, root, path):
+        if path.suffix != ".ipynb":
+            front, body = re.match(r"(?s)(?:---\n(.*?)\n---\n)?(.*)", path.read_text()).groups()
+            return cls(path.relative_to(root).as_posix(), yaml.safe_load(front or "") or {}, [body])
+        page, cells = cls(path.relative_to(root).as_posix(), {}, []), json.loads(path.read_text())["cells"]
+        for cell in cells:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "raw": page.front |= yaml.safe_load(source.strip().strip("-"))
+            elif cell["cell_type"] == "markdown": page.markdown.append(source)
+            for o in cell.get("outputs", []):
+                data = {k: "".join(v) for k, v in o.get("data", {}).items() if isinstance(v, (str, list))}
+                if "text/markdown" in data: page.markdown.append(data["text/markdown"])
+                elif "text/html" in data: page.html.append(data["text/html"])
+        return page
+
+    @property
+    def target(self) -> str: return join(dirname(self.path), self.front.get("output-file", Path(self.path).stem + ".html"))
+
+    @cached_property
+    def tokens(self) -> list[Token]:
+        whole = [o for text in self.markdown for o in MarkdownIt().enable("table").parse(text)]
+        return [token for o in whole for token in (o, *(o.children or []))]
+
+    @cached_property
+    def links(self) -> list[str]:
+        told = [o.attrs.get("href") or o.attrs.get("src") for o in self.tokens if o.type in ("link_open", "image")]
+        raw = [o.content for o in self.tokens if o.type in ("html_block", "html_inline")] + self.html
+        return told + [link for o in raw for link in Html(o).links]
+
+    @cached_property
+    def anchors(self) -> set[str]:
+        ids, seen = set(), Counter()
+        for opened, line in zip(self.tokens, self.tokens[1:]):
+            if opened.type != "heading_open": continue
+            words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line.content)
+            if given := re.search(r"\{[^}]*#([\w.-]+)[^}]*\}$", words): ids.add(given[1])
+            else:
+                name = slug(words)
+                ids.add(f"{name}-{seen[name]}" if seen[name] else name)
+                seen[name] += 1
+        return ids | {i for o in self.html for i in Html(o).ids}
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    "A copy of what the site is made from, processed as `make docs` has it done before Quarto, without real data."
+    place = tmp_path_factory.mktemp("site")
+    for o in ("nbs", "signs_nbdev", ".ci"):
+        shutil.copytree(ROOT/o, place/o, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for o in ("pyproject.toml", "_quarto.yml", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff"): shutil.copy(ROOT/o, place)
+    environment = {k: v for k, v in os.environ.items() if k not in ("SIGNS_DATA", "IN_TEST")}
+    code = "from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)"
+    done = run(sys.executable, "-W", "ignore", "-c", code, cwd=place, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return place/"_proc"
+
+@pytest.fixture(scope="session")
+def pages(tree):
+    "All pages, by the path of their source."
+    return {o.path: o for o in (Page.read(tree, p) for p in sorted(tree.rglob("*")) if p.suffix in SOURCES)}
+
+# The schema of Quarto 1.7 for what we set (src/resources/schema/ in quarto-dev/quarto-cli), closed as theirs is.
+TEXT, YES = {"type": "string"}, {"type": "boolean"}
+def closed(**properties): return {"type": "object", "properties": properties, "additionalProperties": False}
+def several(item): return {"type": "array", "items": item}
+ITEM_OR_PATH = {"anyOf": [TEXT, closed(text=TEXT, href=TEXT, icon=TEXT, **{"aria-label": TEXT})]}
+SCHEMA = closed(
+    project=closed(type={"const": "website"}, resources=several(TEXT)),
+    lang=TEXT,
+    format=closed(html=closed(theme=closed(light=TEXT, dark=TEXT), toc=YES, **{
+        "respect-user-color-scheme": YES, "code-copy": YES, "keep-md": YES}), commonmark={"const": "default"}),
+    website=closed(favicon=TEXT, image=TEXT, **{
+        "image-alt": TEXT, "open-graph": YES, "twitter-card": YES, "page-navigation": YES, "back-to-top-navigation": YES,
+        "repo-subdir": TEXT, "repo-actions": several({"enum": ["none", "edit", "source", "issue"]}),
+        "search": closed(location={"enum": ["navbar", "sidebar"]}, type={"enum": ["overlay", "textbox"]}),
+        "navbar": closed(background=TEXT, left=several(ITEM_OR_PATH), right=several(ITEM_OR_PATH), **{
+            "collapse-below": {"enum": ["sm", "md", "lg", "xl", "xxl"]}}),
+        "sidebar": closed(style={"enum": ["docked", "floating"]}, **{"collapse-level": {"type": "number"}},
+                          contents=several({"anyOf": [TEXT, closed(section=TEXT, contents=several(TEXT))]})),
+        "page-footer": closed(border=YES, left=TEXT, right=several(ITEM_OR_PATH))}),
+    **{"metadata-files": several(TEXT)})
+
+def test_quarto_will_take_the_configuration():
+    jsonschema.validate(QUARTO, SCHEMA)
+    assert set(QUARTO["website"]) & set(NBDEV) == set(), "what is made from pyproject.toml stands there only"
+
+def test_everything_that_the_configuration_names_exists(pages, tree):
+    site = QUARTO["website"]
+    items = [*site["navbar"]["left"], *site["navbar"]["right"], *site["page-footer"]["right"]]
+    named = [o["href"] for o in items if "://" not in o["href"]] + [site["favicon"], site["image"]]
+    for o in site["sidebar"]["contents"]: named += o["contents"] if isinstance(o, dict) else [o]
+    assert [o for o in named if o not in pages and not (tree/o).is_file()] == []
+    assert all(o["href"].startswith(REPO) for o in items if "://" in o["href"])
+
+def test_icon_and_card_show_what_the_code_draws():
+    done = run(sys.executable, ROOT/".ci/art.py", "--check")
+    assert done.returncode == 0, done.stdout
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda o: o.name)
+def test_page_keeps_all_that_its_notebook_says(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    first = next("".join(o["source"]) for o in cells if o["cell_type"] == "markdown")
+    assert re.fullmatch(r"# \S.*\n+> \S.*\n*", first), (
+        "nbdev takes the first markdown cell for title and description and drops the rest: the why goes into the next cell")
+    for o in cells:
+        if o["cell_type"] != "code" or not (lines := [x for x in o["source"] if not x.startswith(("%", "!"))]): continue
+        body, directives = ast.parse("".join(lines)).body, {x[2:].split(":")[0].strip() for x in lines if x.startswith("#|")}
+        imports = [isinstance(x, (ast.Import, ast.ImportFrom)) for x in body]
+        if directives & {"realdata", "slow", "cuda", "hide"}:
+            assert not any(imports) or all(imports), f"cell {o['id']}: nbdev runs every cell with an import in it, data or not: imports go into a cell of their own"
+
+def test_pages_have_title_and_description_and_an_address_of_their_own(pages):
+    assert [o.path for o in pages.values() if not o.front.get("title") or not o.front.get("description")] == []
+    targets = Counter(o.target for o in pages.values())
+    assert [o for o, n in targets.items() if n > 1] == []
+
+def test_no_cell_failed_and_no_directive_is_left(tree):
+    for path in tree.rglob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            where = f"{path.name}, cell {cell.get('id')}"
+            assert all(o["output_type"] != "error" for o in cell.get("outputs", [])), where
+            if cell["cell_type"] != "code": continue
+            lines = "".join(cell["source"]).splitlines()
+            found = {o[2:].split(":")[0].strip() for o in lines if o.lstrip().startswith("#|")}
+            assert found <= CELL_OPTIONS, f"{where}: {found - CELL_OPTIONS}"
+
+def test_listing_names_every_public_name(pages):
+    listed = "\n".join(pages["about/api.qmd"].markdown)
+    for module in (ROOT/"signs_nbdev").glob("[!_]*.py"):
+        names = re.search(r"(?s)__all__ = (\[.*?\])", module.read_text())[1]
+        assert f"`signs_nbdev.{module.stem}`" in listed
+        assert [o for o in ast.literal_eval(names) if f"`{o}`" not in listed] == [], module.name
+
+def broken(page, pages, tree):
+    "Each link of a page that leads nowhere, with the reason."
+    by_target = {o.target: o for o in pages.values()}
+    for link in page.links:
+        path, _, anchor = unquote(link).partition("#")
+        if path.startswith(REPO):
+            place = re.sub(r"^/((blob|tree)/main/?)?", "", path.removeprefix(REPO))
+            if place.split("/")[0] not in GITHUB and not (ROOT/place).exists(): yield link, "no such file in the repository"
+            continue
+        if path.startswith(SITE): name = path.removeprefix(SITE).removesuffix(".md") or "index.html"
+        elif re.match(r"[a-z]+:", path): continue
+        else: name = normpath(join(dirname(page.path), path)) if path else page.path
+        other = pages.get(name) or by_target.get(name)
+        if not other:
+            if name.startswith("..") or not (tree/name).is_file(): yield link, "no such page or file"
+        elif anchor and anchor not in other.anchors: yield link, f"no such heading in {other.path}"
+
+def test_no_link_is_broken(pages, tree):
+    found = [f"{o.path}: {link}: {why}" for o in pages.values() for link, why in broken(o, pages, tree)]
+    assert not found, "\n".join(found)
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_no_link_of_the_repository_is_broken(name):
+    page = Page(name, {}, [(ROOT/name).read_text()])
+    for link in page.links:
+        path, _, anchor = link.partition("#")
+        if path.startswith(REPO): path = re.sub(r"^/((blob|tree)/main/?)?", "", path.removeprefix(REPO))
+        elif re.match(r"[a-z]+:", path): continue
+        assert not path or path.split("/")[0] in GITHUB or (ROOT/path).exists(), link
+        assert path or anchor in page.anchors, link
+
+def test_checker_finds_what_is_broken(tmp_path):
+    (tmp_path/"images").mkdir()
+    (tmp_path/"images/there.png").touch()
+    text = """## One `thing`: 2 of 3
+    [a](b.qmd#one-thing-2-of-3) [b](#no) [c](gone.ipynb) ![d](images/there.png) ![e](images/gone.png) <img src="images/lost.png">
+    [f](../README.md) [g](https://elsewhere.org/x) [h](SITEb.html#lost) [i](REPO/blob/main/setup.py) [j](REPO/blob/main/gone.py)
+    """.replace("    ", "").replace("SITE", SITE).replace("REPO", REPO)
+    pages = {o: Page(o, {}, [text]) for o in ("a.qmd", "b.qmd")}
+    assert [link for link, _ in broken(pages["a.qmd"], pages, tmp_path)] == [
+        "#no", "gone.ipynb", "images/gone.png", "../README.md", f"{SITE}b.html#lost", f"{REPO}/blob/main/gone.py",
+        "images/lost.png"]
+
+def test_citation_is_of_this_project():
+    cited, project = yaml.safe_load((ROOT/"CITATION.cff").read_text()), tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
+    assert cited["version"] == re.search(r'__version__ = "(.+)"', (ROOT/"signs_nbdev/__init__.py").read_text())[1]
+    assert (cited["title"], cited["license"], cited["abstract"]) == (project["name"], project["license"], project["description"])
+    assert (cited["repository-code"], cited["url"]) == (project["urls"]["Repository"], project["urls"]["Documentation"])
+    assert [o["name"] for o in cited["authors"]] == [o["name"] for o in project["authors"]]
