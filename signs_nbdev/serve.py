@@ -130,7 +130,8 @@ UPLOAD = {"requestBody": {
 @router.post("/predict", responses={200: {"model": Answer}} | PROBLEMS, openapi_extra=UPLOAD)
 async def predict(
     request: Request,
-    model: Annotated[str | None, Query(description="One of /models; the first if none is given", examples=["hands"])] = None,
+    model: Annotated[str | None,
+                     Query(description="One of /models; the first if none is given", examples=["hands"])] = None,
     topk: Annotated[int, Query(ge=1, le=1000, description="How many classes to tell")] = 5,
     show: Annotated[Literal["", "seen", "evidence", "seen,evidence", "evidence,seen"],
                     Query(description="What to tell besides")] = "",
@@ -142,8 +143,9 @@ async def predict(
     uploads = await read_upload(request, state.limits)
     readings = await state.engine.read(reader, [(o.name, o.content) for o in uploads])
     state.observer.saw(name, reader, readings)
-    return JSONResponse({"model": {"name": name, "sha256": reader.sha256},
-                         "predictions": [prediction(o.name, r, topk, show) for o, r in zip(uploads, readings)]})
+    def tell(): return [prediction(o.name, r, topk, show) for o, r in zip(uploads, readings)]
+    told = await asyncio.to_thread(tell) if show else tell()  # to encode what was seen takes time that others need
+    return JSONResponse({"model": {"name": name, "sha256": reader.sha256}, "predictions": told})
 
 # %% ../nbs/07c_serve.ipynb #3eeaa084
 @router.get("/models")
@@ -200,7 +202,8 @@ def create_app(
         yield
         await engine.stop()
 
-    app = FastAPI(title="signs_nbdev", version=version("signs_nbdev"), description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="signs_nbdev", version=version("signs_nbdev"), description=__doc__, lifespan=lifespan,
+                  docs_url=None, redoc_url=None)
     app.state.engine, app.state.limits, app.state.observer, app.state.stopping = engine, limits, Observer(), False
     install(app, limits)
     app.add_exception_handler(ConfigError, _on_unknown)
