@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from html.parser import HTMLParser
+from itertools import dropwhile
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote
@@ -28,7 +29,8 @@ SITE, REPO = NBDEV["site-url"].rstrip("/") + "/", NBDEV["repo-url"].rstrip("/")
 SOURCES = ".ipynb", ".qmd", ".md"
 GITHUB = {"issues", "releases", "actions", "discussions", "pulls", ""}
 NOTEBOOKS = sorted(o for o in (ROOT/"nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in o.parts)
-CELL_OPTIONS = {"echo", "output", "eval", "code-fold", "code-summary"} # those of Quarto's that we use
+FLAGS = set(tomllib.loads((ROOT/"pyproject.toml").read_text())["tool"]["nbdev"]["tst_flags"])
+CELL_OPTIONS = {"echo", "output", "eval", "code-fold", "code-summary"} | FLAGS # Quarto's that we use, and what it passes over
 
 
 class Html(HTMLParser):
@@ -164,7 +166,7 @@ def test_page_keeps_all_that_its_notebook_says(notebook):
         if o["cell_type"] != "code" or not (lines := [x for x in o["source"] if not x.startswith(("%", "!"))]): continue
         body, directives = ast.parse("".join(lines)).body, {x[2:].split(":")[0].strip() for x in lines if x.startswith("#|")}
         imports = [isinstance(x, (ast.Import, ast.ImportFrom)) for x in body]
-        if directives & {"realdata", "slow", "cuda", "hide"}:
+        if directives & {*FLAGS, "hide"}:
             assert not any(imports) or all(imports), f"cell {o['id']}: nbdev runs every cell with an import in it, data or not: imports go into a cell of their own"
 
 def test_pages_have_title_and_description_and_an_address_of_their_own(pages):
@@ -179,7 +181,9 @@ def test_no_cell_failed_and_no_directive_is_left(tree):
             assert all(o["output_type"] != "error" for o in cell.get("outputs", [])), where
             if cell["cell_type"] != "code": continue
             lines = "".join(cell["source"]).splitlines()
-            found = {o[2:].split(":")[0].strip() for o in lines if o.lstrip().startswith("#|")}
+            shown = [*dropwhile(lambda o: o.startswith("#|"), lines)]  # Quarto takes those at the top for options
+            assert not any(o.lstrip().startswith("#|") for o in shown), where
+            found = {o[2:].split(":")[0].strip() for o in lines[:len(lines) - len(shown)]}
             assert found <= CELL_OPTIONS, f"{where}: {found - CELL_OPTIONS}"
 
 def test_listing_names_every_public_name(pages):
