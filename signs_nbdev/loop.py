@@ -261,7 +261,10 @@ def state(self: Training) -> dict: # As `save_checkpoint` takes it
     return {**values, **parts, "random": torch.get_rng_state(), "random_gpu": gpu}
 
 @patch
-def restore(self: Training, state: dict):
+def restore(
+    self: Training,
+    state: dict, # As `state` gave it
+):
     "Go back to a state"
     for name, part in self._parts().items(): part.load_state_dict(state[name])
     for k in VALUES: setattr(self, k, send_to_device(state[k], self.accelerator.device))

@@ -128,7 +128,9 @@ def start_run(
 
 # %% ../nbs/04_train.ipynb #0989ea80
 @contextmanager
-def same_bits(on: bool):
+def same_bits(
+    on: bool, # Whether to insist
+):
     "Inside, torch refuses what does not give the same bits twice"
     was = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(on or was)

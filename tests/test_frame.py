@@ -1,9 +1,11 @@
 "What holds the house together: each fact stands once, each room knows only those before it."
 import ast
+import io
 import json
 import re
 import shutil
 import sys
+import tokenize
 import tomllib
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
@@ -161,3 +163,31 @@ def test_train_form_becomes_parameters(tmp_path):
     assert "| accuracy | 90.00% ± 3.00% (90 of 100) |" in (tmp_path/"page").read_text()
     (tmp_path/"signs").write_text("#!/bin/sh\nexit 3")
     assert run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env).returncode == 3
+
+FAMILIES = {"op", "draws", "fuses", "corruption", "register_model", "router.get", "router.post"} # each says what its functions take and give
+
+def undocumented(module):
+    "What of a module's public functions and records lacks its line, or its docment beside it."
+    text = module.read_text()
+    told = {o.start[0] for o in tokenize.generate_tokens(io.StringIO(text).readline) if o.type == tokenize.COMMENT}
+    tree = ast.parse(text)
+    [public] = [ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == "__all__"]
+    for o in tree.body:
+        decorators = {ast.unparse(d).split("(")[0] for d in getattr(o, "decorator_list", [])}
+        is_class = isinstance(o, ast.ClassDef)
+        if not isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or o.name[0] == "_": continue
+        if o.name not in public and "patch" not in decorators: continue
+        line = ast.get_docstring(o, clean=False)
+        if not line or "\n" in line: yield f"{o.name}: one line of documentation"
+        records = is_class and {"dataclass"} & decorators | {ast.unparse(b) for b in getattr(o, "bases", [])} & {"NamedTuple", "BaseModel"}
+        if records: yield from (f"{o.name}: {f.target.id}" for f in o.body if isinstance(f, ast.AnnAssign) and f.end_lineno not in told)
+        made = [f for f in o.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if is_class else [o]
+        for f in made if not decorators & FAMILIES else ():
+            defaults = dict(zip([a.arg for a in f.args.args[::-1]], f.args.defaults[::-1]))
+            defaults |= {a.arg: d for a, d in zip(f.args.kwonlyargs, f.args.kw_defaults) if d}
+            own = [a for a in (*f.args.args, *f.args.kwonlyargs) if a.arg != "self" and ast.unparse(a.annotation or a) != "ASGIApp"]
+            yield from (f"{o.name}: {a.arg}" for a in own if defaults.get(a.arg, a).end_lineno not in told)
+            if f.returns and ast.unparse(f.returns) != "None" and f.returns.end_lineno not in told: yield f"{o.name}: what it returns"
+
+@pytest.mark.parametrize("module", MODULES, **by_name)
+def test_public_names_are_documented(module): assert list(undocumented(module)) == []
