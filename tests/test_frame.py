@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 import tokenize
 import tomllib
 from configparser import ConfigParser
@@ -15,8 +16,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from papermill import inspect_notebook
+from PIL import Image
 
+import signs_nbdev
 from conftest import BIN, ROOT, run
+from signs_nbdev.cli import make_parser
+from signs_nbdev.core import ASL_CLASSES
+from signs_nbdev.render import spell
 
 NOTEBOOKS = sorted(o for o in (ROOT/"nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in o.parts)
 MODULES = sorted(o for o in (ROOT/"signs_nbdev").glob("*.py") if not o.name.startswith("_"))
@@ -171,7 +177,7 @@ def undocumented(module):
     text = module.read_text()
     told = {o.start[0] for o in tokenize.generate_tokens(io.StringIO(text).readline) if o.type == tokenize.COMMENT}
     tree = ast.parse(text)
-    [public] = [ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == "__all__"]
+    [public] = [ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and getattr(o.targets[0], "id", "") == "__all__"]
     for o in tree.body:
         decorators = {ast.unparse(d).split("(")[0] for d in getattr(o, "decorator_list", [])}
         is_class = isinstance(o, ast.ClassDef)
@@ -191,3 +197,27 @@ def undocumented(module):
 
 @pytest.mark.parametrize("module", MODULES, **by_name)
 def test_public_names_are_documented(module): assert list(undocumented(module)) == []
+
+BASE = {"numpy", "PIL", "onnxruntime", "tqdm"} | sys.stdlib_module_names
+
+def comes_with_the_base(module):
+    "Whether a module, and all that it imports as it is imported, needs nothing but the base requirements."
+    for o in ast.parse((ROOT/f"signs_nbdev/{module}.py").read_text()).body:
+        if isinstance(o, ast.Import) and {a.name.split(".")[0] for a in o.names} - BASE: return False
+        if isinstance(o, ast.ImportFrom) and not (comes_with_the_base(o.module) if o.level else o.module.split(".")[0] in BASE): return False
+    return True
+
+def test_help_names_every_room_in_order_and_what_it_needs():
+    told = signs_nbdev.__doc__.split("all else.\n\n")[1]
+    named = [word for line in told.splitlines() for word in line[18:].split()]
+    rooms = sorted((o for o in MODULES), key=source_of)
+    assert named == [o.stem + "*"*comes_with_the_base(o.stem) for o in rooms]
+
+def test_help_shows_what_works(tmp_path):
+    shown = re.search(r"(?s)Python:\n\n(.+?)\n\n", signs_nbdev.__doc__)[1]
+    Image.fromarray(spell("C", 96)[0].numpy()).save(tmp_path/"photo.jpg")
+    done = run(sys.executable, "-c", textwrap.dedent(shown), cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.split()[0] in ASL_CLASSES, done.stdout
+    for line in re.findall(r"(?m)^    (signs .+)$", signs_nbdev.__doc__):
+        name, *words = line.split()[1:]
+        if name != "--help": make_parser(name).parse_args(words)
