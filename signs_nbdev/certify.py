@@ -175,7 +175,8 @@ def check(
         got = f"{same:,} of {n:,} labels the same ({same/n:.2%}), logits up to {o['max_logit_difference']:.2g} apart"
         if name in exact and (same < n or o["same_pictures"] < n): raise RunError(
             f"{name} does not answer as PyTorch does", wanted="all",
-            got=f"{o['same_pictures']:,} of {n:,} pictures prepared the same, {got}", do="Nothing was written. Was the run made with another version?")
+            got=f"{o['same_pictures']:,} of {n:,} pictures prepared the same, {got}",
+            do="Nothing was written. Was the run made with another version?")
         if same < agree*n: raise RunError(
             f"{name} does not answer as PyTorch does often enough", got=got, wanted=f"{agree:.2%}",
             do="Nothing was written. Show it more pictures (calibrate=2048), leave 8 bits out (int8=False, "
