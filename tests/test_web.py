@@ -178,6 +178,21 @@ def test_a_camera_that_comes_too_late_is_switched_off(open_page):
     page.click("#tab-camera")
     assert page.is_visible("#start")
 
+GRAB = """async ([frame, flip]) => {
+  const { Camera } = await import("./camera.js"), film = document.createElement("canvas");
+  Object.assign(film, { width: 400, height: 200, videoWidth: 400, videoHeight: 200 });  // the middle square: black, then red, blue, black
+  const context = film.getContext("2d", { willReadFrequently: true });
+  for (const [colour, x] of [["red", 150], ["blue", 200]]) { context.fillStyle = colour; context.fillRect(x, 50, 50, 100); }
+  const image = await createImageBitmap(await new Camera(film).grab(frame, flip, 64));
+  context.drawImage(image, 0, 0);
+  return [[2, 2], [24, 32], [40, 32]].map(([x, y]) => [...context.getImageData(x, y, 1, 1).data].slice(0, 3).map((o) => o > 128));
+}"""
+
+@pytest.mark.parametrize("frame, flip, colours", [(1, False, "-rb"), (1, True, "-br"), (0.5, False, "rrb"), (0.5, True, "bbr")])
+def test_the_frame_is_cut_out_of_the_middle_and_turned_for_left_hands(open_page, frame, flip, colours):
+    found = open_page().evaluate(GRAB, [frame, flip])
+    assert found == [{"-": [False]*3, "r": [True, False, False], "b": [False, False, True]}[o] for o in colours]
+
 @pytest.mark.parametrize("error, words", [("NotAllowedError", "blocked"), ("NotFoundError", "No camera"),
                                           ("NotReadableError", "another program"), ("Odd", "could not be started")])
 def test_a_camera_that_fails_is_told(open_page, error, words):
@@ -372,7 +387,7 @@ def test_a_server_without_characters_says_so(open_page):
 def test_how_often_a_model_is_right_stands_beside_its_answer(open_page):
     page, results = open_page(), {"own, block split": {"accuracy": 0.7, "n": 1370}, "desk, letters": {"accuracy": 0.312, "n": 780}}
     altered(page, lambda models: [o | {"results": results} for o in models])
-    told = "Right in its own test: 70 % (own, block split; n = 1,370). On pictures by others: 31 % (desk, letters; n = 780)."
+    told = "Right in its own test: 70 % (own, block split; n\u00a0=\u00a01,370). On pictures by others: 31 % (desk, letters; n\u00a0=\u00a0780)."
     until(page, "o => document.querySelector('#honest').textContent === o", told)
     page.click("#help")
     assert told in page.text_content("#models")

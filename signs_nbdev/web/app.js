@@ -41,7 +41,7 @@ async function loadModels() {
 
 /** How often a model was right, in words: in its own test, which comes first, and on pictures by others. @param {Model} o */
 function measured({ results }) {
-  const [own, ...others] = Object.entries(results).filter(([, o]) => o?.n).map(([on, o]) => `${percent(o.accuracy)} (${on}; n = ${o.n.toLocaleString("en")})`);
+  const [own, ...others] = Object.entries(results).filter(([, o]) => o?.n).map(([on, o]) => `${percent(o.accuracy)} (${on}; n\u00a0=\u00a0${o.n.toLocaleString("en")})`);
   return own ? `Right in its own test: ${own}.${others.length ? ` On pictures by others: ${others.join(", ")}.` : ""}` : "";
 }
 
@@ -108,7 +108,7 @@ function showBars(o) {
     return row;
   });
   $("#bars").replaceChildren(...rows);
-  $("#legend").hidden = !rows.length;
+  $("#legend").hidden = !o || o.unknown;
 }
 
 /** Colour the stage where something spoke for the answer; the coarse map is smoothed by the browser's own scaling. */

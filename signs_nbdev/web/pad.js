@@ -17,7 +17,7 @@ export const GLYPHS = {
 };
 
 /** The strokes of a character, so wide and so large in the middle of the pad. @returns {Stroke[]} */
-export const glyph = (name, width = 0.05, edge = 0.7) => GLYPHS[name].map((line) => {
+export const glyph = (name, width = 0.07, edge = 0.7) => GLYPHS[name].map((line) => {
   const ends = line.map((o) => o.map((v) => 0.5 + edge * (v - 0.5)));
   const between = ([a, b], [c, d], n = Math.ceil(Math.hypot(c - a, d - b) / 0.03)) =>
     Array.from({ length: n }, (_, i) => [a + (c - a) * (i + 1) / n, b + (d - b) * (i + 1) / n]);
@@ -38,8 +38,8 @@ export function ink(context, strokes) {
   }
 }
 
-/** The square around all ink, a little larger. @returns {{x: number, y: number, w: number, h: number}} */
-function bounds(strokes, margin = 0.08) {
+/** The box around all ink, with as much ground as the scans have. @returns {{x: number, y: number, w: number, h: number}} */
+function bounds(strokes, margin = 0.2) {
   const ends = strokes.flatMap(({ width: o, points }) => points.flatMap(([x, y]) => [[x - o / 2, y - o / 2], [x + o / 2, y + o / 2]]));
   const [left, top, right, bottom] = [Math.min, Math.max].flatMap((f) => [0, 1].map((axis) => f(...ends.map((o) => o[axis]))));
   const more = margin * Math.max(right - left, bottom - top);
@@ -67,7 +67,7 @@ export class Pad {
   /** @param {HTMLCanvasElement} canvas   @param {() => void} changed  called after every change of `strokes` */
   constructor(canvas, changed) {
     /** @type {Stroke[]} */ this.strokes = [];
-    Object.assign(this, { canvas, changed, width: 0.05, drawing: null });
+    Object.assign(this, { canvas, changed, width: 0.07, drawing: null });
     canvas.addEventListener("pointerdown", (e) => this.begin(e));
     canvas.addEventListener("pointermove", (e) => this.drawing === e.pointerId && this.extend(e));
     for (const o of ["pointerup", "pointercancel"]) canvas.addEventListener(o, (e) => { if (this.drawing === e.pointerId) this.drawing = null; });
