@@ -33,7 +33,7 @@ class Command:
     needs: tuple[str, ...] = () # Modules that must be there
 
 _TRAIN = dict(extra="train", needs=("torch", "timm", "kornia", "accelerate", "papermill"))
-_SERVE = dict(extra="serve", needs=("fastapi", "uvicorn", "multipart", "prometheus_client"))
+_SERVE = dict(extra="serve", needs=("fastapi", "uvicorn", "python_multipart", "prometheus_client"))
 
 COMMANDS = {
     "predict": Command("read signs from pictures", "cli_predict", (
@@ -46,7 +46,8 @@ COMMANDS = {
         "signs serve", "signs serve runs/mine bones --host 0.0.0.0 --port 80",
         "SIGNS_API_KEY=secret signs serve --rate 600 --origins https://a.example"), **_SERVE),
     "data": Command("list the data sets, or look at one", "cli_train", (
-        "signs data", "signs data hands --picture hands.png", "signs data folder --root my_pictures --split random"), **_TRAIN),
+        "signs data", "signs data hands --picture hands.png",
+        "signs data folder --root my_pictures --split random"), **_TRAIN),
     "train": Command("train a model: run the training notebook", "cli_train", (
         "signs train", "signs train dataset=oracle_mnist epochs=5",
         "signs train dataset=folder data_root=my_pictures split=random out=runs/mine",
@@ -109,7 +110,8 @@ def overview() -> Parser: # Of the first word
     "The parser that knows the commands by name"
     listed = "\n".join(f"  {name:<10}{o.about}" for name, o in COMMANDS.items())
     ends = "\n".join(f"  {code:<10}{why}" for code, why in ENDS.items())
-    parser = Parser("signs", "read signs from pictures, and train, judge and serve the models that do", usage="signs COMMAND ...")
+    about = "read signs from pictures, and train, judge and serve the models that do"
+    parser = Parser("signs", about, usage="signs COMMAND ...")
     parser.epilog = f"commands (each explains itself: signs COMMAND --help):\n{listed}\n\nexit status:\n{ends}"
     parser.add_argument("--version", action="version", version=f"signs {version('signs_nbdev')}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
@@ -122,7 +124,8 @@ def check_installed(
     "An error that says what to install if a command cannot work here"
     command = COMMANDS[name]
     if missing := [o for o in command.needs if find_spec(o) is None]:
-        raise RunError(f"signs {name} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
+        are = "is" if len(missing) == 1 else "are"
+        raise RunError(f"signs {name} needs {', '.join(missing)}, which {are} not installed",
                        do=f"pip install 'signs_nbdev[{command.extra}]'")
 
 # %% ../nbs/09_cli.ipynb #de37ec27

@@ -123,16 +123,17 @@ def block(
     "A reading at more length"
     top = reading.topk(topk)
     width = max(len(o["label"]) for o in top)
-    rows = [f"  {o['label']:<{width}}  {100*o['probability']:5.1f} %  {Bar(o['probability'], 20, Bar.UTF)}".rstrip() for o in top]
+    row = lambda label, sure: f"  {label:<{width}}  {100*sure:5.1f} %  {Bar(sure, 20, Bar.UTF)}".rstrip()
     doubt = f"not sure enough to say so; perhaps {perhaps(reading)}" if reading.unknown else perhaps(reading)
-    return "\n".join([f"{name}: {reading.label}" + (f" ({doubt})" if doubt else ""), *rows])
+    return "\n".join([f"{name}: {reading.label}" + (f" ({doubt})" if doubt else ""), *(row(*o.values()) for o in top)])
 
 # %% ../nbs/09a_cli_predict.ipynb #64742f75
 def predict_options(
     parser: Parser, # To be completed
 ):
     "What `signs predict` takes"
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder, a pattern, or - for standard input")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE",
+                        help="a file, a folder, a pattern, or - for standard input")
     parser.add_argument("--model", default="hands", metavar="MODEL",
                         help=f"{', '.join(ready())}, a .onnx file, or an exported run's folder (default: hands)")
     parser.add_argument("--topk", type=count, default=5, metavar="K", help="how many classes to tell (default: 5)")
@@ -152,7 +153,7 @@ def predict_command(
     reader = Reader(options.model)
     words = [o for word in options.pictures for o in (listed(word) if options.list else [word])]
     pictures = [o for word in words for o in find_pictures(word)]
-    width, label = (min(60, max(map(len, o), default=0)) for o in ([name for name, _ in pictures], ("unknown", *reader.classes)))
+    width, label = (min(60, max(map(len, o), default=0)) for o in (dict(pictures), ("unknown", *reader.classes)))
     failed = False
     with progress(len(pictures), "reading") as bar:
         for name, found in read_pictures(reader, pictures):

@@ -26,9 +26,8 @@ def find_run(
     "Where a run is"
     path, runs = Path(name), project_root()/"runs"
     if path.is_dir(): return path
-    if runs.is_dir(): check_name("run", name, sorted(o.name for o in runs.iterdir() if o.is_dir()), RunError)
-    else: raise RunError(f"{name}: no such folder", wanted="the folder of a run")
-    return runs/name
+    if not runs.is_dir(): raise RunError(f"{name}: no such folder", wanted="the folder of a run")
+    return runs/check_name("run", name, sorted(o.name for o in runs.iterdir() if o.is_dir()), RunError)
 
 # %% ../nbs/09c_cli_runs.ipynb #25693432
 def evaluate_options(
@@ -82,17 +81,18 @@ def _compare(options: Namespace, first: Path, second: Path):
     from signs_nbdev.runs import compare_runs
     found = compare_runs(first, second, options.root)
     groups = {who: int(o.sum()) for who, o in found.groups.items()}
-    told = {"runs": found.names, "difference": found.difference, "interval": found.interval, "p": found.p, "read by": groups}
-    show(options, told, "\n".join([repr(found), columns([["read by", "pictures"], *([k, f"{v:,}"] for k, v in groups.items())])]))
+    told = {"runs": found.names, "difference": found.difference, "interval": found.interval, "p": found.p}
+    rows = [["read by", "pictures"], *([who, f"{n:,}"] for who, n in groups.items())]
+    show(options, {**told, "read by": groups}, f"{found!r}\n{columns(rows)}")
 
 def _reproduce(options: Namespace, run: Path) -> int:
     from signs_nbdev.evaluate import read_run
     from signs_nbdev.runs import reproduce
     out = Path(options.out or project_root()/f"runs/{datetime.now():%Y%m%d-%H%M%S}-{run.name}-again").absolute()
     with watched(out, len(read_run(run).history)): again = reproduce(run, out, options.root, training_notebook())
-    show(options, {"run": again.run, "again": near(out), "equal": again.equal, "circumstances": again.circumstances,
-                   "outcome": again.outcome}, "\n".join([repr(again), *(f"{k}: {then} then, {now} now" for k, (then, now) in
-                   [*again.outcome.items(), *again.circumstances.items()]), f"again  {near(out)}"]))
+    told = {"equal": again.equal, "circumstances": again.circumstances, "outcome": again.outcome}
+    differ = [f"{k}: {then} then, {now} now" for k, (then, now) in {**again.outcome, **again.circumstances}.items()]
+    show(options, {"run": again.run, "again": near(out), **told}, "\n".join([repr(again), *differ, f"again  {near(out)}"]))
     return WELL if again.equal else FAILED
 
 @contextmanager
@@ -137,10 +137,10 @@ def export_command(
     from signs_nbdev.certify import export_run
     from signs_nbdev.report import in_words
     run = find_run(options.run)
-    folder = export_run(run, options.name, options.about, options.weights, not options.no_int8, options.calibrate, options.agree,
-                        root=options.root)
+    folder = export_run(run, options.name, options.about, options.weights, not options.no_int8, options.calibrate,
+                        options.agree, root=options.root)
     certificate, folder = read_json(folder/"certificate.json"), near(folder.absolute())
-    rows = [[k, f"{o['bytes']:,}", f"{o['same_labels']:,} of {o['n']:,}", in_words(o["accuracy"])] for k, o in certificate["files"].items()]
-    show(options, {"folder": folder, **certificate}, "\n".join([
-        columns([["file", "bytes", "labels as PyTorch's", "right"], *rows]), f"folder  {folder}",
-        f"go on   signs predict --model {near(run.absolute())} PICTURE"]))
+    row = lambda o: [f"{o['bytes']:,}", f"{o['same_labels']:,} of {o['n']:,}", in_words(o["accuracy"])]
+    rows = [["file", "bytes", "labels as PyTorch's", "right"], *([k, *row(o)] for k, o in certificate["files"].items())]
+    show(options, {"folder": folder, **certificate},
+         f"{columns(rows)}\nfolder  {folder}\ngo on   signs predict --model {near(run.absolute())} PICTURE")

@@ -17,6 +17,7 @@ import time
 import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -33,7 +34,8 @@ def named_models(
     found = {}
     for o in models or ready():
         name = Path(o).stem if o.endswith(".onnx") else Path(o).absolute().name
-        if name in found: raise ConfigError(f"two models are called {name}", got=f"{found[name]} and {o}", do="Rename one of them.")
+        if name in found: raise ConfigError(
+            f"two models are called {name}", got=f"{found[name]} and {o}", do="Rename one of them.")
         found[name] = find_model(o)
     return found
 
@@ -44,13 +46,16 @@ def serve_options(
     parser: Parser, # To be completed
 ):
     "What `signs serve` takes"
+    usual = f"{' and '.join(ready())}, which come with the package"
     parser.add_argument("models", nargs="*", metavar="MODEL",
-                        help=f"a .onnx file or an exported run's folder (default: {' and '.join(ready())}, which come with the package)")
+                        help=f"a .onnx file or an exported run's folder (default: {usual})")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
                         help="where to listen; 0.0.0.0: on all networks (default: 127.0.0.1, this machine alone)")
     parser.add_argument("--port", type=port, default=8000, help="(default: 8000)")
-    parser.add_argument("--api-key", metavar="KEY", help=f"ask everyone for this key; better given by the variable {KEY}")
-    parser.add_argument("--origins", nargs="+", default=(), metavar="URL", help="other sites whose pages may ask (default: none)")
+    parser.add_argument("--api-key", metavar="KEY",
+                        help=f"ask everyone for this key; better given by the variable {KEY}")
+    parser.add_argument("--origins", nargs="+", default=(), metavar="URL",
+                        help="other sites whose pages may ask (default: none)")
     parser.add_argument("--rate", type=count, metavar="N", help="requests a minute and client (default: no bound)")
     parser.add_argument("--threads", type=count, metavar="N", help="pieces of work at once (default: one for each core)")
 
@@ -69,7 +74,8 @@ def check_port(
     try:
         with socket.create_server((host, number)) as o: return o.getsockname()[1]
     except OSError as e:
-        raise RunError(f"cannot listen at {host}, port {number}", got=e.strerror.partition(" (")[0], do="Choose another by --host or --port.") from None
+        raise RunError(f"cannot listen at {host}, port {number}", got=e.strerror.partition(" (")[0],
+                       do="Choose another by --host or --port.") from None
 
 def when_ready(
     url: str,            # Of a server that is starting
@@ -95,7 +101,8 @@ def serve_command(
     limits = Limits(api_key=key, origins=tuple(options.origins), rate=options.rate)
     url = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else options.host}:{options.port}"
     models, number = named_models(options.models), check_port(options.host, options.port)
-    when_ready(url, lambda: show(options, {"url": url}, "") if options.json else print(f"ready at {url}", file=sys.stderr))
+    tell = partial(show, options, {"url": url}, "") if options.json else partial(print, f"ready at {url}", file=sys.stderr)
+    when_ready(url, tell)
     serve(models, options.host, number, limits=limits, threads=options.threads)
 
 # %% ../nbs/09d_cli_serve.ipynb #0f5990b8

@@ -58,7 +58,8 @@ def data_command(
     if options.name is None:
         told = lambda o: {k: v for k, v in vars(o).items() if k != "loader"}
         rows = [[o.name, f"{o.pictures or '-'}", f"{o.classes or '-'}", o.about] for o in catalogue()]
-        return show(options, [told(o) for o in catalogue()], columns([["data set", "pictures", "classes", "what it shows"], *rows]))
+        heading = ["data set", "pictures", "classes", "what it shows"]
+        return show(options, [told(o) for o in catalogue()], columns([heading, *rows]))
     data = load(options.name, options.root, options.size)
     split = data.split(options.split or data.usual_split)
     counts = dict(zip(data.classes, data.labels.bincount(minlength=len(data.classes)).tolist()))
@@ -69,11 +70,12 @@ def data_command(
     parts = {o: len(getattr(split, o)) for o in ("train", "valid", "test")}
     show(options, {
         "name": data.name, "pictures": len(data), "size": data.images.shape[1], "channels": data.images.shape[3],
-        "hash": data.hash, "classes": counts, "split": {"kind": split.kind, **parts, "leaky": split.leaky, "hash": split.hash},
-        "leaks": {"share": leaks.share, "found": leaks.leaks, "verdict": leaks.verdict}, "notes": data.notes,
-        "skipped": data.skipped, "picture": options.picture},
-        "\n".join([repr(data), textwrap.fill(", ".join(f"{k} {v:,}" for k, v in counts.items()), 100), repr(split), leaks.verdict,
-                   *data.notes]))
+        "hash": data.hash, "classes": counts, "notes": data.notes, "skipped": data.skipped, "picture": options.picture,
+        "split": {"kind": split.kind, **parts, "leaky": split.leaky, "hash": split.hash},
+        "leaks": {"share": leaks.share, "found": leaks.leaks, "verdict": leaks.verdict},
+        }, "\n".join([
+        repr(data), textwrap.fill(", ".join(f"{k} {v:,}" for k, v in counts.items()), 100), repr(split), leaks.verdict,
+        *data.notes]))
 
 # %% ../nbs/09b_cli_train.ipynb #514741a7
 @cache
@@ -104,8 +106,9 @@ def read_value(
     if wanted == "str" and text[:1] != "{" or name == "pretrained": return text  # a file, or true
     try: value = literal_eval(text)
     except (ValueError, SyntaxError): value = None
-    if not isinstance(value, {"int": int, "float": (int, float), "str": dict}.get(wanted, ())) or isinstance(value, bool):
-        raise ConfigError(f"{name}: {parameters()[name]['help']}", got=text, wanted="true or false" if wanted == "bool" else wanted)
+    kinds = {"int": int, "float": (int, float), "str": dict}.get(wanted, ())
+    if not isinstance(value, kinds) or isinstance(value, bool): raise ConfigError(
+        f"{name}: {parameters()[name]['help']}", got=text, wanted="true or false" if wanted == "bool" else wanted)
     return value
 
 def parameter(
@@ -121,7 +124,9 @@ def parameter(
 # %% ../nbs/09b_cli_train.ipynb #e89ec88b
 def parameters_help() -> str: # Lines
     "Every parameter with its default and what it means"
-    rows = [textwrap.wrap(f"{o['help']} (default: {o['default']})", 110, initial_indent=f"  {name:<17}", subsequent_indent=" "*19) for name, o in parameters().items()]
+    told = lambda name, o: textwrap.wrap(f"{o['help']} (default: {o['default']})", 110, initial_indent=f"  {name:<17}",
+                                         subsequent_indent=" "*19)
+    rows = [told(*o) for o in parameters().items()]
     return "\n".join(["parameters, as NAME=VALUE:", *(line for o in rows for line in o)])
 
 # %% ../nbs/09b_cli_train.ipynb #ce9acdc1
@@ -139,11 +144,12 @@ def execute(
     from papermill.exceptions import PapermillExecutionError
     log, handler = logging.getLogger("papermill"), logging.StreamHandler(to or sys.stdout)
     handler.addFilter(_tidy)
+    handler.handleError = lambda record: None  # if nobody reads on, the training goes on
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     out.mkdir(parents=True, exist_ok=True)
-    try: execute_notebook(training_notebook(), out/"notebook.ipynb", {**given, "out": str(out)}, kernel_name="python3",
-                          progress_bar=False, log_output=True, cwd=project_root(), extra_arguments=["--log-level=CRITICAL"])
+    how = dict(kernel_name="python3", progress_bar=False, log_output=True, extra_arguments=["--log-level=CRITICAL"])
+    try: execute_notebook(training_notebook(), out/"notebook.ipynb", {**given, "out": str(out)}, cwd=project_root(), **how)
     except PapermillExecutionError as e: problem = e.evalue if e.ename in _OURS else f"{e.ename}: {e.evalue}"
     except DeadKernelError: problem = "the kernel died: killed, or out of memory"
     else: problem = "" if (out/"metrics.json").is_file() else "the notebook ended without writing metrics.json"
@@ -153,7 +159,8 @@ def execute(
     if problem: raise RunError(problem, do=f"{out/'notebook.ipynb'} shows how far it came." if out.exists() else None)
 
 _OURS = ("ConfigError", "DataError", "RunError")
-_NOT_TOLD = ("Executing ", "Ending Cell", "Input Notebook", "Output Notebook", "Working directory", "TrainConfig(", "<", "[(")
+_NOT_TOLD = ("Executing ", "Ending Cell", "Input Notebook", "Output Notebook", "Working directory", "TrainConfig(",
+             "<", "[(")
 
 def _tidy(record: logging.LogRecord) -> bool:
     "Keep what the notebook prints, and drop papermill's own words and what is no text"
@@ -170,7 +177,8 @@ def train_options(
     parser: Parser, # To be completed
 ):
     "What `signs train` takes"
-    parser.add_argument("parameters", nargs="*", type=parameter, metavar="NAME=VALUE", help="a parameter of the training notebook, see below")
+    parser.add_argument("parameters", nargs="*", type=parameter, metavar="NAME=VALUE",
+                        help="a parameter of the training notebook, see below")
     parser.hint = " (parameters are written NAME=VALUE, such as epochs=5)"
     parser.epilog = f"{parameters_help()}\n\n{parser.epilog}"
 
@@ -182,13 +190,15 @@ def train_command(
     for o in ("data_root", "start_from"):  # told from the working folder; the notebook runs in the project's
         if given.get(o): given[o] = str(Path(given[o]).absolute())
     dataset = given.get("dataset") or literal_eval(parameters()["dataset"]["default"])
-    out = Path(given.pop("out", None) or project_root()/f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{dataset}").absolute()
-    if (out/"config.json").exists() and not given.get("resume"):
-        raise RunError(f"{near(out)} holds a run already", do="Name another folder: out=DIR. If it was killed, go on with it: resume=true.")
+    out = given.pop("out", None) or project_root()/f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{dataset}"
+    out = Path(out).absolute()
+    if (out/"config.json").exists() and not given.get("resume"): raise RunError(
+        f"{near(out)} holds a run already", do="Name another folder: out=DIR. If it was killed, go on with it: resume=true.")
     try: execute(out, given, sys.stderr if options.json else sys.stdout)
     except KeyboardInterrupt:
         if (out/"config.json").exists():
-            print(f"\n{near(out)} is not finished; the same command with out={near(out)} resume=true goes on", file=sys.stderr)
+            print(f"\n{near(out)} is not finished; the same command with out={near(out)} resume=true goes on",
+                  file=sys.stderr)
         raise
     show(options, *result(out))
 
@@ -206,8 +216,9 @@ def result(
     test, kind = metrics["test"], f"{metrics['split']} split{', leaky' if metrics['leaky'] else ''}"
     told = {"run": out, "notebook": out/"notebook.ipynb", "model": out/"model.safetensors", "split": metrics["split"],
             "leaky": metrics["leaky"], **{o: test[o] for o in ("accuracy", "standard_error", "correct", "n")}}
-    return told, (f"accuracy  {test['accuracy']:.2%} +- {test['standard_error']:.2%} ({test['correct']:,} of {test['n']:,}, {kind})\n"
-                  f"notebook  {told['notebook']}\nmodel     {told['model']}\ngo on     signs evaluate {out}; signs export {out}")
+    found = f"{test['accuracy']:.2%} +- {test['standard_error']:.2%} ({test['correct']:,} of {test['n']:,}, {kind})"
+    return told, (f"accuracy  {found}\nnotebook  {told['notebook']}\nmodel     {told['model']}\n"
+                  f"go on     signs evaluate {out}; signs export {out}")
 
 # %% ../nbs/09b_cli_train.ipynb #949e0476
 _RANGE = re.compile(r"(?P<low>[-+.\de]+)\.\.(?P<high>[-+.\de]+)(?P<log>:log)?", re.I)
@@ -244,9 +255,11 @@ def sweep_command(
     fixed = {name: value for name, may, value in options.parameters if not may}
     from signs_nbdev.sweep import sweep
     if fixed.get("data_root"): fixed["data_root"] = str(Path(fixed["data_root"]).absolute())
-    found = sweep(space, options.n, Path(options.out).absolute(), fixed, options.jobs, prune=not options.no_prune, seed=options.seed,
-                  notebook=training_notebook(), line=partial(print, file=sys.stderr if options.json else sys.stdout, flush=True))
+    line = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
+    found = sweep(space, options.n, Path(options.out).absolute(), fixed, options.jobs, prune=not options.no_prune,
+                  seed=options.seed, notebook=training_notebook(), line=line)
     best, page = found.best, near(found.folder/"sweep.html")
     words = " ".join(f"{k}={v}" for k, v in best.parameters.items())
     show(options, {"best": vars(best), "trials": [vars(o) for o in found.trials], "page": page},
-         f"best  {best.value:.2%} of the validation pictures: {words}\nrun   {near(found.folder/f'trial-{best.number:03}')}\npage  {page}")
+         f"best  {best.value:.2%} of the validation pictures: {words}\n"
+         f"run   {near(found.folder/f'trial-{best.number:03}')}\npage  {page}")
