@@ -124,8 +124,10 @@ def block(
     top = reading.topk(topk)
     width = max(len(o["label"]) for o in top)
     row = lambda label, sure: f"  {label:<{width}}  {100*sure:5.1f} %  {Bar(sure, 20, Bar.UTF)}".rstrip()
-    doubt = f"not sure enough to say so; perhaps {perhaps(reading)}" if reading.unknown else perhaps(reading)
-    return "\n".join([f"{name}: {reading.label}" + (f" ({doubt})" if doubt else ""), *(row(*o.values()) for o in top)])
+    doubts = ["not sure enough to say so"]*reading.unknown
+    if reading.signs != (reading.label,): doubts.append(f"may be {perhaps(reading)}")
+    head = f"{name}: {reading.label}" + (f" ({'; '.join(doubts)})" if doubts else "")
+    return "\n".join([head, *(row(*o.values()) for o in top)])
 
 # %% ../nbs/09a_cli_predict.ipynb #64742f75
 def predict_options(
