@@ -242,3 +242,15 @@ def test_citation_is_of_this_project():
     assert (cited["title"], cited["license"], cited["abstract"]) == (project["name"], project["license"], project["description"])
     assert (cited["repository-code"], cited["url"]) == (project["urls"]["Repository"], project["urls"]["Documentation"])
     assert [o["name"] for o in cited["authors"]] == [o["name"] for o in project["authors"]]
+
+MEANT = "blok,contrst,docment,docments,fro,patern,pre-empted,rotat,widht"  # names, and mistakes that examples make on purpose
+
+def test_spelling(tmp_path):
+    tracked = run("git", "ls-files", cwd=ROOT).stdout.split("\n") if (ROOT/".git").exists() else []
+    texts = [ROOT/o for o in tracked if o.endswith((".md", ".py", ".yml", ".yaml", ".js", ".html", ".css", ".ini", ".toml"))]
+    for notebook in NOTEBOOKS:
+        cells = json.loads(notebook.read_text())["cells"]
+        texts.append(tmp_path/f"{notebook.stem}.md")
+        texts[-1].write_text("\n\n".join("".join(o["source"]) for o in cells))
+    done = run(sys.executable, "-m", "codespell_lib", "--ignore-words-list", MEANT, *(o for o in texts if o.exists()))
+    assert done.returncode == 0, done.stdout
