@@ -48,10 +48,9 @@ def made(arch: str, size: int) -> SignModel:
     model.config["reject"] = REJECT
     return model
 
-def opened(proto: ModelProto, folded: bool = False) -> onnxruntime.InferenceSession:
+def opened(proto: ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
-    if folded: options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 def rate(call, pictures: int, seconds: float = 2.0) -> float:
@@ -93,7 +92,7 @@ def speed() -> dict:
     model, rng = made("signnet", SIZE), np.random.default_rng(0)
     proto, told = to_onnx(Whole(model)), {}
     shown = rng.integers(0, 256, (64, SIZE, SIZE, 3), np.uint8)
-    ours = {"float": opened(proto), "light": opened(light_weights(proto), folded=True), "int8": opened(quantise(proto, shown))}
+    ours = {"float": opened(proto), "light": opened(light_weights(proto)), "int8": opened(quantise(proto, shown))}
     alone = network_alone(model)
     for name, (h, w) in SHAPES.items():
         for n in (1, 16) if h < 1000 else (1,):

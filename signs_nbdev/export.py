@@ -132,12 +132,12 @@ def light_weights(
     layers = [o for o in graph.node if o.op_type in ("Conv", "Gemm") and o.input[1] in stored]
     for name in dict.fromkeys(o.input[1] for o in layers):
         weights = numpy_helper.to_array(stored[name])  # (K, D, ...)
-        scale = np.abs(weights).reshape(len(weights), -1).max(1).clip(1e-12)/127
-        whole = np.rint(weights/scale.reshape(-1, *[1]*(weights.ndim - 1))).astype(np.int8)
+        scale = np.abs(weights).max(tuple(range(1, weights.ndim)), keepdims=True).clip(1e-12)/127  # (K, 1, ...)
+        whole = np.rint(weights/scale).astype(np.int8)
         graph.initializer.remove(stored[name])
-        parts = {f"{name}.int8": whole, f"{name}.scale": scale}
-        graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in parts.items())
-        graph.node.insert(0, helper.make_node("DequantizeLinear", [*parts], [name], axis=0))
+        graph.initializer.extend(numpy_helper.from_array(v, f"{name}.{k}") for k, v in (("int8", whole), ("scale", scale)))
+        graph.node.insert(0, helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [name]))
+        graph.node.insert(0, helper.make_node("Cast", [f"{name}.int8"], [f"{name}.float"], to=TensorProto.FLOAT))
     return light
 
 # %% ../nbs/06_export.ipynb #fe5e9c13
