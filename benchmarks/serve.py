@@ -6,17 +6,17 @@
 The real server as a process of its own, with its defaults, and clients over loopback on the same cores, each with one
 connection, asking again as soon as it is answered. Pictures are 64 different JPEGs of 200x200, as photos of hands are.
 
+- load: one picture a request, without a pause;
 - bare: the exported graph on pictures that are decoded already, all of its outputs; in as many threads as there are
-  cores or in one session with as many, in batches of 1 to 32, whatever takes the cores' least time: before and after
-  the load, the mean;
-- bare with decoding: the same threads decode the JPEGs too;
-- load: one picture a request. `vs_onnxruntime` is served pictures/s over bare pictures/s, so what HTTP, decoding, JSON
-  and the clients themselves take of the cores counts against us; `vs_onnxruntime_decoding` is over the second one.
-  `..._by_core` compares what cores spent on a picture, bare and in the server's process, which is also right on a
-  machine that has other things to do;
+  cores or in one session with as many, in batches of 1 to 32, whatever takes the cores' least time;
+- bare with decoding: the same threads decode the JPEGs too. After the load, bare, bare with decoding and the server
+  take turns, and the median of the rounds' ratios counts. `vs_onnxruntime` is served pictures/s over bare pictures/s,
+  so what HTTP, decoding, JSON and the clients themselves take of the cores counts against us; `vs_onnxruntime_decoding`
+  is over the second one. `..._by_core` compares what cores spent on a picture, bare and in the server's process under
+  load, which says how they compare on a machine that has other things to do;
 - without batches: the same server told to read one by one; what its cores spent on a picture;
-- forms: sixteen pictures a request, a quarter of the clients;
-- clients: the same from 1 client to 128, shortly each;
+- forms: sixteen pictures a request, a quarter of the clients, in turns with bare too;
+- clients: the same from 1 client to 128, shortly each, the median of three rounds;
 - overload: a queue of 16 and all the clients, a refused one asking again after 0.1 s; then four clients only;
 - reload: the model's file is replaced by another model's twice a second while a quarter of the clients ask.
 
@@ -50,7 +50,7 @@ from signs_nbdev.reader import Reader, ready
 
 KEPT = Path(__file__).parents[1]/"nbs/results/serve-benchmark.json"
 CORES = usable_cores()
-BATCHES = (1, 2, 4, 8, 16, 32)
+BATCHES, ROUNDS = (1, 2, 4, 8, 16, 32), 5
 
 
 def photos(n: int, height: int, width: int) -> list[bytes]:
@@ -111,7 +111,8 @@ def serving(models: dict, **options):
         port = o.getsockname()[1]
     code = f"from signs_nbdev.serve import serve; serve({models!r}, port={port}, **{options!r})"
     begun = time.perf_counter()
-    with tempfile.TemporaryFile() as log, subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log) as server:
+    command = [sys.executable, "-c", code]
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             while True:
                 try:
@@ -184,35 +185,41 @@ def watched(port: int, process: psutil.Process, bodies, clients: int, seconds: f
 
 def under_load(args, jpegs) -> dict:
     bare, single = Bare("hands", jpegs), [("image/jpeg", o) for o in jpegs]
-    share = max(2, args.seconds/12)
-    graph, decoding = [bare.graph(share)], [bare.decoding(share)]
+    forms, share = [form(jpegs[i:i + 16]) for i in range(0, 64, 16)], max(1, args.seconds/20)
     with serving({"hands": "hands"}) as (port, process, _):
         times, took, cost = watched(port, process, single, args.clients, args.seconds)
-        forms = [form(jpegs[i:i + 16]) for i in range(0, 64, 16)]
-        many, took_many = asyncio.run(load(port, forms, max(1, args.clients//4), share))
+        errors, rates, costs = failures(times), [], []
+        for _ in range(ROUNDS):
+            (graph, core), (decoding, core_decoding) = bare.graph(share), bare.decoding(share)
+            one, seconds = asyncio.run(load(port, single, args.clients, share))
+            many, seconds_many = asyncio.run(load(port, forms, max(1, args.clients//4), share))
+            errors += failures(one) + failures(many)
+            rates.append((len(one[200])/seconds, graph, decoding, 16*len(many[200])/seconds_many))
+            costs.append((core, core_decoding))
         memory = process.memory_info().rss
     with serving({"hands": "hands"}, batch=1) as (port, process, _):
         *_, cost_by_one = watched(port, process, single, args.clients, share)
-    graph.append(bare.graph(share))
-    decoding.append(bare.decoding(share))
-    served, in_forms = len(times[200])/took, 16*len(many[200])/took_many
-    (per_s, core), (per_s_decoding, core_decoding) = (np.mean(o, 0) for o in (graph, decoding))
-    return {"errors": failures(times) + failures(many), "requests": len(times[200]), **percentiles(times[200]),
-            "pictures_per_s": served, "bare_per_s": per_s, "bare_decoding_per_s": per_s_decoding, "bare_how": bare.how,
-            "vs_onnxruntime": served/per_s, "vs_onnxruntime_decoding": served/per_s_decoding,
+    served, graph, decoding, in_forms = np.array(rates).T
+    core, core_decoding = np.median(costs, 0)
+    return {"errors": errors, "requests": len(times[200]), **percentiles(times[200]),
+            "pictures_per_s": len(times[200])/took, "bare_how": bare.how,
+            "bare_per_s": np.median(graph), "bare_decoding_per_s": np.median(decoding),
+            "vs_onnxruntime": np.median(served/graph), "vs_onnxruntime_decoding": np.median(served/decoding),
             "vs_onnxruntime_by_core": core/cost, "vs_onnxruntime_decoding_by_core": core_decoding/cost,
             "core_ms": 1000*cost, "core_ms_without_batches": 1000*cost_by_one,
-            "forms_per_s": in_forms, "forms_vs_onnxruntime": in_forms/per_s, "memory_mb": memory/1e6}
+            "forms_vs_onnxruntime": np.median(in_forms/graph), "memory_mb": memory/1e6}
 
 def by_clients(args, jpegs) -> dict[int, dict]:
-    "How answers come to few and to many"
-    single, seconds, found = [("image/jpeg", o) for o in jpegs], max(2, args.seconds/20), {}
+    "How answers come to few and to many: the median of three rounds"
+    single, seconds, rounds = [("image/jpeg", o) for o in jpegs], max(1, args.seconds/30), {}
     with serving({"hands": "hands"}) as (port, *_):
         asyncio.run(load(port, single, 4, 1))
-        for n in (1, 2, 4, 8, 16, 32, 64, 128):
+        for n in (1, 2, 4, 8, 16, 32, 64, 128)*3:
             times, took = asyncio.run(load(port, single, n, seconds))
-            found[n] = {"errors": failures(times), "per_s": len(times[200])/took, **percentiles(times[200])}
-    return found
+            one = {"errors": failures(times), "per_s": len(times[200])/took, **percentiles(times[200])}
+            rounds.setdefault(n, []).append(one)
+    return {n: {k: (sum if k == "errors" else statistics.median)([o[k] for o in found]) for k in found[0]}
+            for n, found in rounds.items()}
 
 def overloaded(args, jpegs) -> dict:
     single, seconds = [("image/jpeg", o) for o in jpegs], max(2, args.seconds/6)
@@ -232,8 +239,9 @@ def replaced(args, jpegs) -> dict:
         shutil.copy(ready()["hands"], path)
         with serving({"sign": str(path)}, watch_s=0.1) as (port, *_):
             async def both():
-                asking = asyncio.create_task(load(port, [("image/jpeg", o) for o in jpegs], max(1, args.clients//4), seconds,
-                    path="/predict?topk=1", look=lambda o: seen.update([json.loads(o)["model"]["sha256"]])))
+                asking = asyncio.create_task(load(
+                    port, [("image/jpeg", o) for o in jpegs], max(1, args.clients//4), seconds, path="/predict?topk=1",
+                    look=lambda o: seen.update([json.loads(o)["model"]["sha256"]])))
                 n = 0
                 while not asking.done():
                     await asyncio.sleep(0.5)

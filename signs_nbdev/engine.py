@@ -197,16 +197,23 @@ class Engine:
             await asyncio.sleep(self.watch_s)
             await asyncio.to_thread(self.models.refresh)
 
+    def check_room(
+        self,
+        n: int = 1, # Pictures that someone brings
+    ):
+        "Raise `Busy` if they are too many now"
+        if not self.running: raise Busy("nothing is read before the start or after the end", do="Ask elsewhere.")
+        room = self.queue - self.taken
+        if self.taken and n > room: raise Busy(
+            "too much to do", got=f"{n} more pictures", wanted=f"at most {room}", do="Ask again in a second.")
+
     async def read(
         self,
         reader: Reader,                         # One of `models`
         pictures: Sequence[tuple[str, bytes]],  # Name and content of each
     ) -> list[Reading]: # One for each
         "Read pictures, or raise `Busy` at once; an error if one of them is no picture"
-        if not self.running: raise Busy("nothing is read before the start or after the end", do="Ask elsewhere.")
-        room = self.queue - self.taken
-        if self.taken and len(pictures) > room: raise Busy(
-            "too much to do", got=f"{len(pictures)} more pictures", wanted=f"at most {room}", do="Ask again in a second.")
+        self.check_room(len(pictures))
         self.taken += len(pictures)
         answers = [asyncio.wrap_future(self.turns.add(reader, partial(reader.pixels, content, name, self.max_pixels)))
                    for name, content in pictures]

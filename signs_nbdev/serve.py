@@ -140,6 +140,7 @@ async def predict(
     state = request.app.state
     name = model or next(iter(state.engine.models.readers))
     reader = state.engine.models[name]
+    state.engine.check_room()  # who comes in vain need not send all of it
     uploads = await read_upload(request, state.limits)
     readings = await state.engine.read(reader, [(o.name, o.content) for o in uploads])
     state.observer.saw(name, reader, readings)
