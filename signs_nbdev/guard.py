@@ -96,7 +96,12 @@ class Shield:
 # %% ../nbs/07a_guard.ipynb #b538f1b8
 class BodyLimits:
     "Bounds the size of a body, the time it takes, and all bodies together"
-    def __init__(self, app: ASGIApp, limits: Limits): self.app, self.limits, self.held = app, limits, 0
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits, # What is taken
+    ):
+        self.app, self.limits, self.held = app, limits, 0
     async def __call__(self, scope: Scope, receive: Receive, send: Send):
         if scope["type"] != "http": return await self.app(scope, receive, send)
         limits, mine, whole = self.limits, 0, False
@@ -165,7 +170,12 @@ def given_key(
 
 class ApiKey:
     "Asks each request for the key"
-    def __init__(self, app: ASGIApp, key: str): self.app, self.key = app, key.encode()
+    def __init__(
+        self,
+        app: ASGIApp,
+        key: str, # What a request must bring
+    ):
+        self.app, self.key = app, key.encode()
     async def __call__(self, scope: Scope, receive: Receive, send: Send):
         if scope["type"] == "http" and scope["path"] not in OPEN:
             given = given_key(Headers(scope=scope).get("authorization", ""))
@@ -184,7 +194,11 @@ def client_of(scope: Scope) -> str: # An address, or the network of an IPv6 one
 
 class RateLimit:
     "Lets each client ask so many times a minute"
-    def __init__(self, app: ASGIApp, rate: float):
+    def __init__(
+        self,
+        app: ASGIApp,
+        rate: float, # Requests a minute
+    ):
         self.app, self.step, self.ahead = app, 60/rate, max(60, 60/rate)
         self.due: dict[str, float] = {}  # client -> when it will have used up what it asked; the longest silent first
     async def __call__(self, scope: Scope, receive: Receive, send: Send):

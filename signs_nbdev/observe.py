@@ -136,7 +136,12 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 
 class Watch:
     "Counts, times and logs each request"
-    def __init__(self, app: ASGIApp, observer: Observer): self.app, self.observer = app, observer
+    def __init__(
+        self,
+        app: ASGIApp,
+        observer: Observer, # Who is told
+    ):
+        self.app, self.observer = app, observer
     async def __call__(self, scope: Scope, receive: Receive, send: Send):
         if scope["type"] != "http": return await self.app(scope, receive, send)
         begun, status = time.perf_counter(), 499
