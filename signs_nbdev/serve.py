@@ -37,8 +37,9 @@ from .reader import Reader, Reading, ready
 
 # %% ../nbs/07c_serve.ipynb #62b37245
 class Chance(BaseModel):
-    label: str
-    probability: float
+    "How likely a class is"
+    label: str         # The class
+    probability: float # Calibrated
 
 class Prediction(BaseModel):
     "What is said of one picture"
@@ -47,13 +48,14 @@ class Prediction(BaseModel):
     probability: float                        # Calibrated
     unknown: bool                             # Not sure enough: do not use the label
     signs: list[str]                          # What it may be, the likeliest first
-    topk: list[Chance]
+    topk: list[Chance]                        # As many as were asked for, the likeliest first
     seen: str | None = None                   # PNG of what the network sees, as a data URL
     evidence: list[list[float]] | None = None # Where it saw the label, rows of 0 to 1
 
 class ModelName(BaseModel):
-    name: str
-    sha256: str  # Of the file that answered
+    "Who answered"
+    name: str   # What it is called here
+    sha256: str # Of its file
 
 class Answer(BaseModel):
     "What POST /predict answers"
@@ -61,28 +63,28 @@ class Answer(BaseModel):
         "model": {"name": "hands", "sha256": "0"*64}, "predictions": [{
             "name": "mine.jpg", "label": "A", "probability": 0.93, "unknown": False, "signs": ["A", "S"],
             "topk": [{"label": "A", "probability": 0.93}, {"label": "S", "probability": 0.04}]}]}})
-    model: ModelName
-    predictions: list[Prediction]
+    model: ModelName              # Who answered
+    predictions: list[Prediction] # One for each picture, in their order
 
 class ModelCard(BaseModel):
     "A model that is served"
     model_config = ConfigDict(json_schema_extra={"example": {
         "name": "bones", "about": "ten characters of oracle bone script", "kind": "scan", "classes": ["big", "sun"],
         "size": 28, "channels": 1, "licence": "Apache-2.0", "sha256": "0"*64, "results": {}}})
-    name: str
-    about: str
-    kind: Literal["photo", "scan"]
-    classes: list[str]
-    size: int       # Pixels of a side of what the network sees
-    channels: int
-    licence: str
-    sha256: str
-    results: dict[str, Any]
+    name: str                      # What it is called here
+    about: str                     # One line
+    kind: Literal["photo", "scan"] # What it reads
+    classes: list[str]             # What it may say
+    size: int                      # Pixels of a side of what the network sees
+    channels: int                  # Of what the network sees: 1 or 3
+    licence: str                   # Of the model
+    sha256: str                    # Of its file
+    results: dict[str, Any]        # How it did on which data
 
 class Problem(BaseModel):
     "What every status of 400 and more comes with"
     model_config = ConfigDict(json_schema_extra={"example": {"error": "unknown model 'hand'. Did you mean 'hands'?"}})
-    error: str
+    error: str # What was wrong, and what to do
 
 # %% ../nbs/07c_serve.ipynb #0cdebc20
 def data_url(
