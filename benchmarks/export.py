@@ -2,13 +2,14 @@
 
     .venv/bin/python benchmarks/export.py                # speed and networks, some minutes on one core
     .venv/bin/python benchmarks/export.py speed          # the first alone; or: networks
-    .venv/bin/python benchmarks/export.py runs [FOLDER]  # needs SIGNS_DATA and the runs, in runs/results/ or FOLDER
+    .venv/bin/python benchmarks/export.py runs [FOLDER]  # needs SIGNS_DATA and two runs, in runs/ or FOLDER
 
 speed: pictures a second from decoded pixels to probabilities. The peers are PyTorch with `prepare`, as the training has
 it, and the usual export: the network alone as ONNX, in front of it Pillow's crop and resize and NumPy's normalisation.
 networks: each is exported with random weights and asked about noise of three sizes; its labels must be PyTorch's.
-runs: copies of them are exported; their certificates go to nbs/results/export-*.json, from where nbs/06b_certify.ipynb
-makes its table. The last line is JSON: {"speed": {...}, "networks": {...}, "errors": labels that were not the same}."""
+runs: copies of those that the ready models are made of are exported; their certificates go to nbs/results/export-*.json,
+for the table of nbs/06b_certify.ipynb.
+The last line is JSON: {"speed": {...}, "networks": {...}, "errors": labels that were not the same}."""
 import io
 import json
 import shutil
@@ -25,7 +26,7 @@ from onnx import ModelProto
 from PIL import Image
 from torch import nn
 
-from results import ROOT, RUNS
+from results import ROOT
 from signs_nbdev.certify import export_run, quantise
 from signs_nbdev.core import ASL_CLASSES, read_json, write_json
 from signs_nbdev.data import to_float
@@ -35,7 +36,6 @@ from signs_nbdev.prepare import prepare
 
 SIZE, REJECT = 64, {"score": "confidence", "threshold": 0.5, "sets": "aps", "limit": 0.9}
 SHAPES = {"200x200": (200, 200), "640x480": (480, 640), "4000x3000": (3000, 4000)}
-WANTED = {"asl": "asl-block-joint-0", "oracle": "oracle-fold-0"}
 NETWORKS = ("signnet", "signnet_tiny", "signnet_base", "paper_cnn", "resnet18", "mobilenetv3_small_100",
             "efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
 
@@ -123,12 +123,12 @@ def networks() -> dict:
               f"exported in {seconds:.1f} s, {proto.ByteSize()/1e6:.1f} MB", flush=True)
     return told
 
-def runs(folder: str | Path = RUNS) -> dict:
+def runs(folder: str | Path = ROOT/"runs") -> dict:
     "Real runs, over their whole test parts"
     told = {}
-    for name, run in WANTED.items():
-        copy = shutil.copytree(Path(folder)/run, Path(tempfile.mkdtemp())/run)
-        found = {"run": run, **read_json(export_run(copy, weights="int8")/"certificate.json")}
+    for name in ("hands", "bones"):
+        copy = shutil.copytree(Path(folder)/name, Path(tempfile.mkdtemp())/name)
+        found = {"run": name, **read_json(export_run(copy, name, weights="int8")/"certificate.json")}
         write_json(ROOT/f"nbs/results/export-{name}.json", found)
         told[name] = {k: {"same": o["same_labels"], "n": o["n"]} for k, o in found["files"].items()}
     return told

@@ -9,7 +9,6 @@ __all__ = ['OPSET', 'FORMAT', 'evidence_weights', 'Whole', 'to_onnx', 'light_wei
 
 # %% ../nbs/06_export.ipynb #4b448a80
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
