@@ -31,10 +31,14 @@ def photos(tmp_path_factory):
         saved(Image.fromarray(rng.integers(0, 65536, (50, 40)).astype(np.uint16)), place/"sixteen.png")]
 
 @pytest.fixture(scope="module")
-def exported(three_classes, tmp_path_factory):
+def exported(tmp_path_factory):
     "The folder of a run that was trained and exported by the commands that a user types."
-    place = tmp_path_factory.mktemp("runs")/"three"
-    for command in (("train", *TRAIN, f"data_root={three_classes}", f"out={place}"), ("export", str(place))):
+    own, place = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("runs")/"three"
+    rng = np.random.default_rng(0)
+    for k, name in enumerate("abc"):
+        (own/name).mkdir()
+        for i in range(80): Image.fromarray((rng.integers(0, 140, (16, 16, 3)) + 55*k).astype(np.uint8)).save(own/name/f"{i}.png")
+    for command in (("train", *TRAIN, f"data_root={own}", f"out={place}"), ("export", place, "--root", own, "--no-int8")):
         done = run(BIN/"signs", *command, cwd=ROOT)
         assert done.returncode == 0, done.stdout
     return place
