@@ -75,7 +75,13 @@ ENDS = {
 class Parser(argparse.ArgumentParser):
     "A parser that shows examples as they are written, and offers the nearest name for an unknown option"
     hint = "" # to be added where an option is unknown
-    def __init__(self, prog: str, about: str, examples: Sequence[str] = (), **more):
+    def __init__(
+        self,
+        prog: str,                    # How it is called
+        about: str,                   # What it does, as in `COMMANDS`
+        examples: Sequence[str] = (), # Command lines
+        **more,                       # Further arguments of `ArgumentParser`
+    ):
         shown = "\n".join(["examples:", *(f"  {o}" for o in examples)]) if examples else None
         super().__init__(prog, description=f"{about[0].upper()}{about[1:]}.", epilog=shown, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **more)

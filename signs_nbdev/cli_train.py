@@ -139,7 +139,6 @@ def execute(
     kernels = os.pathsep.join(filter(None, [f"{sys.prefix}/share/jupyter", os.environ.get("JUPYTER_PATH")]))
     os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": kernels}  # this environment's kernel, not the user's
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait sleep: several times faster on a shared machine
-    from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
     log, handler = logging.getLogger("papermill"), logging.StreamHandler(to or sys.stdout)
@@ -151,7 +150,7 @@ def execute(
     how = dict(kernel_name="python3", progress_bar=False, log_output=True, extra_arguments=["--log-level=CRITICAL"])
     try: execute_notebook(training_notebook(), out/"notebook.ipynb", {**given, "out": str(out)}, cwd=project_root(), **how)
     except PapermillExecutionError as e: problem = e.evalue if e.ename in _OURS else f"{e.ename}: {e.evalue}"
-    except DeadKernelError: problem = "the kernel died: killed, or out of memory"
+    except RuntimeError as e: problem = f"{e}: was it killed, or out of memory?"  # nbclient's DeadKernelError
     else: problem = "" if (out/"metrics.json").is_file() else "the notebook ended without writing metrics.json"
     finally:
         log.removeHandler(handler)
