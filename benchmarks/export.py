@@ -1,22 +1,16 @@
-"""The exported file against what it replaces, and networks of timm and finished runs against PyTorch, one thread.
+"""The exported file against what it replaces, and networks of timm against PyTorch, one thread, same pictures.
 
-    .venv/bin/python benchmarks/export.py                # speed and networks, some minutes on one core
+    .venv/bin/python benchmarks/export.py                # both parts, some minutes on one core
     .venv/bin/python benchmarks/export.py speed          # the first alone; or: networks
-    .venv/bin/python benchmarks/export.py runs [FOLDER]  # needs SIGNS_DATA and two runs, in runs/ or FOLDER
 
 speed: pictures a second from decoded pixels to probabilities. The peers are PyTorch with `prepare`, as the training has
 it, and the usual export: the network alone as ONNX, in front of it Pillow's crop and resize and NumPy's normalisation.
 networks: each is exported with random weights and asked about noise of three sizes; its labels must be PyTorch's.
-runs: copies of those that the ready models are made of are exported; their certificates go to nbs/results/export-*.json,
-for the table of nbs/06b_certify.ipynb.
 The last line is JSON: {"speed": {...}, "networks": {...}, "errors": labels that were not the same}."""
 import io
 import json
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -26,9 +20,8 @@ from onnx import ModelProto
 from PIL import Image
 from torch import nn
 
-from results import ROOT
-from signs_nbdev.certify import export_run, quantise
-from signs_nbdev.core import ASL_CLASSES, read_json, write_json
+from signs_nbdev.certify import quantise
+from signs_nbdev.core import ASL_CLASSES
 from signs_nbdev.data import to_float
 from signs_nbdev.export import Whole, light_weights, to_onnx
 from signs_nbdev.models import SignModel, create_model
@@ -123,21 +116,10 @@ def networks() -> dict:
               f"exported in {seconds:.1f} s, {proto.ByteSize()/1e6:.1f} MB", flush=True)
     return told
 
-def runs(folder: str | Path = ROOT/"runs") -> dict:
-    "Real runs, over their whole test parts"
-    told = {}
-    for name in ("hands", "bones"):
-        copy = shutil.copytree(Path(folder)/name, Path(tempfile.mkdtemp())/name)
-        found = {"run": name, **read_json(export_run(copy, name, weights="int8")/"certificate.json")}
-        write_json(ROOT/f"nbs/results/export-{name}.json", found)
-        told[name] = {k: {"same": o["same_labels"], "n": o["n"]} for k, o in found["files"].items()}
-    return told
-
 def main():
     torch.set_num_threads(1)
-    part, *more = sys.argv[1:] or ["both"]
-    parts = {"speed": speed, "networks": networks, "runs": runs}
-    told = {o: parts[o](*more) for o in (("speed", "networks") if part == "both" else (part,))}
+    parts = {"speed": speed, "networks": networks}
+    told = {o: parts[o]() for o in sys.argv[1:] or parts}
     print(json.dumps({**told, "errors": sum(o["n"] - o["same"] for o in told.get("networks", {}).values())}))
 
 if __name__ == "__main__": main()

@@ -196,7 +196,7 @@ def atomic_folder(
         if path.exists(): os.replace(path, old)
         os.replace(part, path)
     finally:
-        for o in (part, old): shutil.rmtree(o, ignore_errors=True)
+        for o in (part, old)[:1 + path.exists()]: shutil.rmtree(o, ignore_errors=True)
 
 WEIGHTS = ("float32", "int8")
 
