@@ -13,7 +13,7 @@ def files(pattern): return sorted(str(o.relative_to(ROOT)) for o in ROOT.glob(pa
 commands = [["check-jsonschema", "--quiet", "--builtin-schema", f"vendor.{name}", *files(o)] for name, o in SCHEMAS.items() if files(o)]
 commands += [["zizmor", "--offline", "--no-progress", "--quiet", ".github"],
              ["hadolint", *files("docker/*.Dockerfile")],
-             ["ruff", "check", "--quiet", "--select", "E9,F", ".ci", "tests", "setup.py"]]
+             ["ruff", "check", "--quiet", "--select", "E9,F", ".ci", "benchmarks", "signs_nbdev", "tests", "setup.py"]]
 complaints = 0
 for command, *args in commands:
     try: ended = subprocess.call([BIN/command, *args], cwd=ROOT)

@@ -167,7 +167,8 @@ def _use(it: Trained, timm: bool) -> Iterator[str]:
 def _origin(known: Mapping) -> Iterator[str]:
     data, made = known["data"], known["training"]
     packages = ", ".join(f"{k} {v}" for k, v in made["packages"].items() if v)
-    yield from ("```sh", made["command"], "signs export RUN", "```", "",
+    soften = "python -c \"from signs_nbdev.calibrate import calibrate_run; calibrate_run('RUN')\""
+    yield from ("```sh", made["command"], *([soften] if known["temperature"] != 1 else []), "signs export RUN", "```", "",
                 f"Commit {made['commit'] or 'unknown'}{', changed' if made['changed'] else ''}; {packages}.", "",
                 f"Data: {data['name']} (hash {data['hash']}), {data['split']} split (hash {data['split_hash']}), "
                 f"{data['n_train']:,} pictures to train, {data['n_valid']:,} to choose, {data['n_test']:,} to test.")
