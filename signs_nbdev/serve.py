@@ -33,7 +33,7 @@ from .core import ConfigError
 from .engine import Busy, Engine
 from .guard import Limits, install, read_upload, refusal, server_options
 from .observe import Observer, Watch, logging_config
-from .reader import Reader, Reading, ready
+from .reader import Reading, ready
 
 # %% ../nbs/07c_serve.ipynb #62b37245
 class Chance(BaseModel):
