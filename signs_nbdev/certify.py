@@ -179,8 +179,8 @@ def check(
             do="Nothing was written. Was the run made with another version?")
         if same < agree*n: raise RunError(
             f"{name} does not answer as PyTorch does often enough", got=got, wanted=f"{agree:.2%}",
-            do="Nothing was written. Show it more pictures (calibrate=2048), leave 8 bits out (int8=False, "
-               'weights="float32"), or ask for less (agree).')
+            do="Nothing was written. Leave 8 bits out (--no-int8, --weights float32), learn its ranges from more pictures "
+               "(--calibrate 2048), or ask for less (--agree).")
 
 # %% ../nbs/06b_certify.ipynb #9f592877
 @contextmanager
