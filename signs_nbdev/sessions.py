@@ -11,6 +11,7 @@ __all__ = ['SKIN', 'drift', 'draw_room', 'Signer', 'draw_signer', 'draw_scene', 
 # %% ../nbs/01e_sessions.ipynb #c2f3976a
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -207,6 +208,13 @@ def draw_session(
     return camera(torch.cat(pictures)*exposure, rng, variety)
 
 # %% ../nbs/01e_sessions.ipynb #be4726ac
+@lru_cache(maxsize=1)
+def _film(size: int, sessions: int, frames: int, seed: int, variety: float) -> Tensor:
+    "All pictures, `(N, S, S, 3)` uint8; the last set is kept, for who asks twice waits longer than for all that follows"
+    drawn = lambda s: draw_session(s, frames, size, seed, variety=variety)
+    with one_thread(): images = torch.cat([drawn(s).mul(255).round().byte() for s in range(sessions)])
+    return images.permute(0, 2, 3, 1).contiguous()
+
 def hands_data(
     root: None = None,      # Not used: nothing is read
     size: int = 64,         # Edge of the pictures, pixels
@@ -219,14 +227,13 @@ def hands_data(
     for name, value, least in (("size", size, 8), ("sessions", sessions, 4), ("frames", frames, 1), ("seed", seed, 0)):
         if value < least: raise ConfigError(name, got=value, wanted=f"at least {least}")
     if not 0 <= variety <= 1: raise ConfigError("variety", got=variety, wanted="0 to 1")
-    k, drawn = len(ASL_CLASSES), lambda s: draw_session(s, frames, size, seed, variety=variety)
-    with one_thread(): images = torch.cat([drawn(s).mul(255).round().byte() for s in range(sessions)])
+    k, images = len(ASL_CLASSES), _film(size, sessions, frames, seed, variety).clone()
     labels = torch.arange(k).repeat_interleave(frames).repeat(sessions)
     groups = torch.arange(sessions).repeat_interleave(k*frames)
     shown = torch.arange(frames).repeat(sessions*k) + frames*groups + 1
     names = tuple(f"session {s}, signer {s//2}" for s in range(sessions))
     files = [f"{names[g]}/{ASL_CLASSES[l]}{f}" for g, l, f in zip(groups.tolist(), labels.tolist(), shown.tolist())]
-    return SignData(images.permute(0, 2, 3, 1).contiguous(), labels, ASL_CLASSES, "hands",
+    return SignData(images, labels, ASL_CLASSES, "hands",
                     groups=groups, group_names=names, train_groups=names[:3*sessions//8*2],
                     frames=shown, files=files, usual_split="block")
 
