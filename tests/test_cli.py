@@ -127,6 +127,10 @@ def test_nobody_reads_on(pictures):
     first, code = done.stdout.splitlines()
     assert json.loads(first) and (int(code), done.stderr) == (UNHEARD, "")
 
+def hear():
+    "A job in the background is deaf to Ctrl-C, and so is all that it starts."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 def interrupt(process, seconds=60):
     "As Ctrl-C does: everyone at the terminal hears it."
     os.killpg(process.pid, signal.SIGINT)
@@ -134,7 +138,7 @@ def interrupt(process, seconds=60):
 
 def test_interrupted_it_ends_quietly(pictures):
     process = subprocess.Popen([BIN/"signs", "predict", "--json", *[pictures/"good"]*2000], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+                               stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear)
     assert json.loads(process.stdout.readline())
     _, said = interrupt(process)
     assert (process.returncode, said) == (INTERRUPTED, "")
@@ -223,7 +227,7 @@ def test_train_that_fails_says_the_notebooks_own_error_and_leaves_nothing(projec
 
 def test_interrupted_train_leaves_no_process_and_says_how_to_go_on(project):
     process = subprocess.Popen([BIN/"signs", "train", "epochs=1000", "out=long"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, cwd=project, start_new_session=True)
+                               text=True, cwd=project, start_new_session=True, preexec_fn=hear)
     assert process.stdout.readline() == "epoch 1\n"
     kernels = psutil.Process(process.pid).children(recursive=True)
     _, said = interrupt(process)
