@@ -123,7 +123,7 @@ PROBLEMS = {status: {"model": Problem, "description": why} for status, why in {
     413: "The upload is too large", 415: "The upload is of a wrong type", 422: "No readable picture, or a bad parameter",
     429: "Too many requests", 503: "Too much to do: ask again"}.items()}
 BYTES = {"schema": {"type": "string", "format": "binary"}}
-FORM = {"schema": {"type": "object", "required": ["pictures"], "properties": {
+FORM = {"schema": {"type": "object", "required": ["pictures"], "additionalProperties": False, "properties": {
     "pictures": {"type": "array", "minItems": 1, "items": BYTES["schema"]}}}}
 UPLOAD = {"requestBody": {
     "required": True, "description": "Pictures as files of a form, or the bytes of one",
