@@ -33,7 +33,7 @@ NOTEBOOKS = OMP_NUM_THREADS=1 $(BIN)/python .ci/notebooks.py $(if $(SIGNS_DATA),
 test: $(VENV)/.installed ## check that all is in step, run every notebook, then tests/
 	$(BIN)/python .ci/sync.py --check
 	$(NOTEBOOKS)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n logical --dist loadfile $(ARGS)
 
 cover: $(VENV)/.installed ## tell which exported lines the notebooks' own tests run
 	$(NOTEBOOKS) --cover $(ARGS)
