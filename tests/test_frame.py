@@ -207,14 +207,17 @@ def comes_with_the_base(module):
         if isinstance(o, ast.ImportFrom) and not (comes_with_the_base(o.module) if o.level else o.module.split(".")[0] in BASE): return False
     return True
 
-def test_help_names_every_room_in_order_and_what_it_needs():
-    told = signs_nbdev.__doc__.split("all else.\n\n")[1]
-    named = [word for line in told.splitlines() for word in line[18:].split()]
-    rooms = sorted((o for o in MODULES), key=source_of)
-    assert named == [o.stem + "*"*comes_with_the_base(o.stem) for o in rooms]
+def test_help_names_every_room_in_order_with_what_it_needs_and_what_lives_there():
+    told = re.findall(r"(?m)^      (\w+\*?) +(.+)$", signs_nbdev.__doc__)
+    rooms = sorted(MODULES, key=source_of)
+    assert [name for name, _ in told] == [o.stem + "*"*comes_with_the_base(o.stem) for o in rooms]
+    table = re.findall(r"(?m)^\| \[\w+\]\(.+?\) \| `(\w+)` \| (.+?)(?:; \[.*)? \|$", (ROOT/"README.md").read_text())
+    said = {name.rstrip("*"): words for name, words in told}
+    assert {name: words.replace("`", "") for name, words in table} == {name: said[name] for name, _ in table}
+    assert [o for o in said if o not in dict(table)] == [o for o in said if o.startswith("cli_")]
 
 def test_help_shows_what_works(tmp_path):
-    shown = re.search(r"(?s)Python:\n\n(.+?)\n\n", signs_nbdev.__doc__)[1]
+    shown = re.search(r"(?s)Python:\n\n(.+?)\n\n(?=\S)", signs_nbdev.__doc__)[1]
     Image.fromarray(spell("C", 96)[0].numpy()).save(tmp_path/"photo.jpg")
     done = run(sys.executable, "-c", textwrap.dedent(shown), cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.split()[0] in ASL_CLASSES, done.stdout
