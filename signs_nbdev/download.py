@@ -116,6 +116,7 @@ def fetch(
 ) -> Path: # `path`
     "Download a file unless it is there; go on where an earlier attempt was broken off"
     path = Path(path)
+    if path.is_file(): return check_file(path, checksum)  # its folder may be one that is only read
     part, by_hand = path.with_name(f".{path.name}.part"), f"To do it by hand, save {url} as {path}."
 
     def download(url: str, output: str, _):  # called by pooch
@@ -206,17 +207,19 @@ def extract(
 ) -> Path: # `folder`
     "Unpack an archive unless the folder is there; an error names the member that was refused"
     archive, folder = Path(archive), Path(folder)
+    if folder.is_dir(): return folder
     if not archive.is_file(): raise DataError(f"{archive}: no such file")
     if not zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
         raise DataError(f"{archive} is not a whole archive", wanted="a zip or tar file", do="Download it again.")
     part = folder.with_name(f".{folder.name}.part")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir(): return folder
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        try:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if folder.is_dir(): return folder
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
             _unpack(archive, part, limit)
             os.replace(part, folder)
-        finally: shutil.rmtree(part, ignore_errors=True)
+    except OSError as e: raise DataError(f"{folder} cannot be written", got=e) from None
+    finally: shutil.rmtree(part, ignore_errors=True)
     return folder
