@@ -145,7 +145,7 @@ def _in_memory(count: int, shape: tuple, pieces: Iterator) -> tuple[Tensor, dict
 def _older(rows: Rows) -> tuple[np.ndarray | None, dict[str, int]]:
     "A whole array of an earlier state of the source, and where its good rows are by their keys"
     for file in rows.array.parent.glob("*.keys"):
-        other = Rows(file.parent, file.read_text().split("\n"), rows.shape[1:])
+        other = Rows(file.parent, file.read_text(encoding="utf-8").split("\n"), rows.shape[1:])
         if other.array != rows.array and (whole := other.read()) is not None:
             return whole[0].numpy(), {key: i for i, key in enumerate(other.keys) if i not in whole[1]}
     return None, {}
@@ -157,7 +157,7 @@ def _build(rows: Rows, row: Callable[[int], np.ndarray], workers: int | None, na
         raise OSError(f"{free/1e6:,.0f} MB free of {need/1e6:,.0f} MB needed")
     if old is not None:
         print(f"{name} has changed: {sum(key not in good for key in rows.keys):,} of {stop:,} pictures are new.")
-    with atomic_path(rows.key_file) as part: part.write_text("\n".join(rows.keys))
+    with atomic_path(rows.key_file) as part: part.write_text("\n".join(rows.keys), encoding="utf-8")
     take = lambda i: old[good[rows.keys[i]]] if rows.keys[i] in good else row(i)
     for made, faults in make_rows(take, start, stop, rows.shape[1:], workers, f"decoding {name}"):
         rows.append(made, faults)

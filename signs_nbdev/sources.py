@@ -109,6 +109,8 @@ class Pictures:
         self.root, self.stamps, self.folders = root, {}, set()
         try: self._list()
         except (DataError, *UNREADABLE) as e: raise DataError(f"{root} cannot be listed", got=e) from None
+        if odd := next((o for o in (str(root), *self.stamps) if o != o.encode(errors="replace").decode()), None):
+            raise DataError("a file's name is not UTF-8, so no report could name it", got=ascii(odd), do="Rename it.")
 
     @cached_property
     def names(self) -> list[str]: # Below the root, with `/`; numbers in names count as numbers
@@ -276,7 +278,7 @@ def folder(
     usual = "block" if train_groups else "official" if has_parts else "group" if "groups" in known else "random"
     if has_parts: known["part"] = torch.tensor([int(placed[i][0] == "test") for i in keep])
     out = sorted({*range(len(placed))} - {*keep})
-    notes = [f"{len(out):,} pictures in no class folder are left out, such as {pictures.names[i]}." for i in out[:1]]
+    notes = [f"Left out, as they lie in no class folder: {len(out):,}, such as {pictures.names[i]}." for i in out[:1]]
     known |= dict(name=pictures.root.resolve().name.removesuffix(".zip"), classes=classes, notes=notes,
                   train_groups=tuple(train_groups), usual_split=usual)
     names, labels = [pictures.names[i] for i in keep], [classes.index(named[i]) for i in keep]

@@ -190,6 +190,14 @@ def test_broken_pictures_are_named_or_skipped(tmp_path):
     with pytest.raises(DataError) as e: load("folder", many, 8, bad="skip")
     assert str(e.value).count("is not a readable picture") == 10
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+def test_a_name_may_be_in_any_script_but_not_in_no_encoding(tmp_path):
+    content = picture(np.random.default_rng(0))
+    root = write(tmp_path/"Zeichen für 手", {"ä b/漢\u202f1.jpg": content})
+    assert load("folder", root, 8).files == ["ä b/漢\u202f1.jpg"]
+    write(root, {os.fsdecode(b"caf\xe9/1.jpg"): content})
+    with pytest.raises(DataError, match=r"not UTF-8, .*got 'caf\\udce9/1.jpg'"): load("folder", root, 8)
+
 def test_a_damaged_or_locked_zip_names_its_member(tmp_path):
     rng = np.random.default_rng(0)
     path = zipped(tmp_path/"set.zip", {f"{c}/1.png": picture(rng, "PNG", least=30) for c in "ab"}, zipfile.ZIP_STORED)
