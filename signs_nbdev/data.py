@@ -40,7 +40,7 @@ class SignData:
     guest: Tensor | None = None          # Joined from another set: only to learn from, `(N,)` bool
     files: list[str] | None = None       # Names below the data set's folder, with `/`
     read: Callable[[str], bytes] | None = None # Reads one of `files` as it was published
-    usual_split: str = "random"          # The split to report, for who does not choose
+    usual_split: str = "random"          # The split to report if none is chosen
     skipped: list[str] = field(default_factory=list) # Files that could not be read and were left out
     notes: list[str] = field(default_factory=list)   # What a reader of results must know, such as a missing file
 
@@ -79,6 +79,7 @@ def show_images(
     "Show pictures in a grid"
     if images.is_floating_point(): images = images.detach().permute(0, 2, 3, 1).clamp(0, 1).mul(255).round().byte()
     _check_images(images)
+    if not len(images): raise DataError("no pictures to show")
     rows, cell = -(-len(images)//cols), width/cols
     line, lines = 0.16, max(o.count("\n") + 1 for o in titles) if titles else 0  # height of a title's line, inches
     fig, axes = plt.subplots(rows, cols, figsize=(width, rows*(cell + line*lines)), dpi=100, squeeze=False)
@@ -99,10 +100,10 @@ def _map_tensors(data: SignData, f) -> dict:
 @patch
 def __getitem__(
     self: SignData,
-    index: Tensor | slice, # Positions `(M,)` int64, a mask `(N,)` bool, or a slice
+    index: Tensor | slice | int, # Positions `(M,)` int64, a mask `(N,)` bool, a slice, or one position
 ) -> SignData: # The chosen pictures, with all that is known of them
     "The pictures at `index`"
-    index = torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index)
+    index = torch.arange(len(self))[index] if isinstance(index, slice) else torch.as_tensor(index).view(-1)
     rows = index.nonzero()[:, 0] if index.dtype == torch.bool else index
     files = self.files and [self.files[i] for i in rows.tolist()]
     return replace(self, files=files, **_map_tensors(self, lambda t: t[rows.to(t.device)]))
@@ -263,7 +264,8 @@ def split(
     parts = {"train": rest[~chosen], "valid": rest[chosen], "test": tested.nonzero()[0]}
     for what, rows in parts.items():
         if not len(rows):
-            raise DataError(f"split {kind!r} leaves no {what} pictures", got=repr(self), do=" ".join(self.notes))
+            raise DataError(f"split {kind!r} leaves no {what} pictures", got=repr(self),
+                            do=" ".join([*self.notes, "It may want another fraction, or more pictures of each class."]))
     return Split(kind, **{k: torch.from_numpy(v) for k, v in parts.items()}, leaky=leaky)
 
 # %% ../nbs/01_data.ipynb #17468ab5
