@@ -64,7 +64,7 @@ def frame_gap(
     far = int(frames.max()) + 1
     place = film_runs(data)*2*far + frames  # runs lie more than `far` apart on one line
     trained = np.concatenate([[-far], np.sort(place[seen]), [place.max() + 2*far]])
-    asked = place[split.test.numpy()]
+    asked = place[split.test.cpu().numpy()]
     after = np.searchsorted(trained, asked)
     gap = np.minimum(trained[after] - asked, asked - trained[after - 1]).astype(float)
     return torch.from_numpy(np.where(gap < far, gap, np.inf))

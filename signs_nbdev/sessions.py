@@ -210,7 +210,7 @@ def draw_session(
 # %% ../nbs/01e_sessions.ipynb #be4726ac
 @lru_cache(maxsize=1)
 def _film(size: int, sessions: int, frames: int, seed: int, variety: float) -> Tensor:
-    "All pictures, `(N, S, S, 3)` uint8; the last set is kept, for who asks twice waits longer than for all that follows"
+    "All pictures, `(N, S, S, 3)` uint8; the last set is kept, as drawing it twice would take longer than all that follows"
     drawn = lambda s: draw_session(s, frames, size, seed, variety=variety)
     with one_thread(): images = torch.cat([drawn(s).mul(255).round().byte() for s in range(sessions)])
     return images.permute(0, 2, 3, 1).contiguous()
