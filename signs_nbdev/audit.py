@@ -79,7 +79,7 @@ class Audit:
     cells: dict[tuple[str, float], list[Flow]]   # Change and size -> what was not kept
 
     @property
-    def n(self) -> int: return sum(self.known.values())
+    def n(self) -> int: return sum(self.known.values()) # Pictures that the reader knew unchanged
     def __repr__(self) -> str: return f"Audit({len(self.cells)} cells of {self.n:,} pictures, known of {self.asked:,})"
 
 # %% ../nbs/02e_audit.ipynb #562d1835

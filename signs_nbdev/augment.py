@@ -297,7 +297,7 @@ class Recipe(nn.Module):
         self.ops = nn.ModuleDict({o: OPS[o](**s) for o, s in self.sizes.items()} if strength else {})
 
     @property
-    def mixes(self) -> bool: return any(o in MIXES for o in self.ops)
+    def mixes(self) -> bool: return any(o in MIXES for o in self.ops) # Are labels mixed, too?
 
     def forward(
         self,

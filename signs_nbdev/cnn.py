@@ -259,9 +259,9 @@ def paper_cnn(pretrained: bool = False, **kwargs) -> PlainCNN:
 class Summary(list):
     "Rows `(layer, kind, output shape, parameters, multiply-adds)`, shown as a table with totals"
     @property
-    def params(self) -> int: return sum(o[3] for o in self)
+    def params(self) -> int: return sum(o[3] for o in self) # All parameters
     @property
-    def macs(self) -> int: return sum(o[4] for o in self)
+    def macs(self) -> int: return sum(o[4] for o in self) # Multiplications with addition, for one picture
 
     def _repr_markdown_(self) -> str:
         rows = [(name, kind, "×".join(map(str, shape)), params, macs) for name, kind, shape, params, macs in self]

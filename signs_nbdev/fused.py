@@ -121,9 +121,9 @@ class Fused(nn.Module):
         self.register_buffer("stats", stats, persistent=False)
 
     @property
-    def mixes(self) -> bool: return self.recipe.mixes
+    def mixes(self) -> bool: return self.recipe.mixes # Are labels mixed, too?
     @property
-    def meets(self) -> bool: return any(o in MEETS for o in self.recipe.ops) # do pictures meet others?
+    def meets(self) -> bool: return any(o in MEETS for o in self.recipe.ops) # Do pictures meet others?
 
     def draw(
         self,

@@ -84,7 +84,7 @@ class LeakReport:
     distance: Tensor        # Bits to the most similar picture seen, `(len(test),)` int64
     nearest: Tensor         # Which picture that is, position in `data`, `(len(test),)` int64
     gap: Tensor | None      # Frames to the nearest frame seen, `(len(test),)` float; None if frames are unknown
-    bits: int = BITS        # From which distance on pictures count as different
+    bits: int = BITS        # Up to which distance pictures count as copies
 
     @cached_property
     def copies(self) -> Tensor: return self.distance <= self.bits  # `(len(test),)` bool
@@ -92,9 +92,9 @@ class LeakReport:
     def neighbours(self) -> Tensor: # `(len(test),)` bool
         return torch.zeros_like(self.copies) if self.gap is None else self.gap <= FRAMES
     @property
-    def share(self) -> float: return (self.copies | self.neighbours).float().mean().item()
+    def share(self) -> float: return (self.copies | self.neighbours).float().mean().item() # Of the test pictures, 0 to 1, that are either
     @property
-    def leaks(self) -> bool: return self.share > FORGIVEN
+    def leaks(self) -> bool: return self.share > FORGIVEN # More than chance explains?
     @property
     def relabelled(self) -> int: # Copies that carry another label: errors of labelling, or poor pictures
         labels = self.data.labels.cpu()

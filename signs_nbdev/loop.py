@@ -157,9 +157,9 @@ class Training:
         self.loss, self.broke = torch.zeros((), device=device), torch.tensor(-1, device=device)
 
     @property
-    def steps(self) -> int: return math.ceil(len(self.index)/self.config.batch_size) # of an epoch
+    def steps(self) -> int: return math.ceil(len(self.index)/self.config.batch_size) # Of an epoch, each one batch
     @property
-    def judged(self) -> SignModel: return self.average.module if self.average else self.plain # the model to keep
+    def judged(self) -> SignModel: return self.average.module if self.average else self.plain # The model to keep
 
     def show(
         self,
@@ -242,7 +242,10 @@ class Training:
         raise RunError(f"the loss became no number in step {step}, in epoch {epoch}",
                        do="Lower learning_rate or max_norm; the best weights so far are kept, and the last checkpoint is from before.")
 
-    def find_rates(self, steps: int = 100) -> Rates:
+    def find_rates(
+        self,
+        steps: int = 100, # Batches to learn from, each at a rate of its own
+    ) -> Rates: # Rate and loss of each
         "Let the learning rate grow, and watch the loss; begin another training afterwards"
         order = shuffled(self.index, self.config.seed, 0).split(self.config.batch_size)
         self.model.train()

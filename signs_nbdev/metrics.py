@@ -80,15 +80,15 @@ class Counts:
         self.confusion, self.classes, self.on = confusion, tuple(classes), on
 
     @property
-    def n(self) -> int: return int(self.confusion.sum())
+    def n(self) -> int: return int(self.confusion.sum()) # Pictures in all
     @property
-    def correct(self) -> int: return int(self.confusion.trace())
+    def correct(self) -> int: return int(self.confusion.trace()) # Pictures that were read right
     @property
-    def accuracy(self) -> float: return self.correct/self.n
+    def accuracy(self) -> float: return self.correct/self.n # Share of right answers, 0 to 1
     @property
-    def standard_error(self) -> float: return standard_error(self.correct, self.n)
+    def standard_error(self) -> float: return standard_error(self.correct, self.n) # Of the accuracy, as a share
     @property
-    def interval(self) -> tuple[float, float]: return wilson(self.correct, self.n)
+    def interval(self) -> tuple[float, float]: return wilson(self.correct, self.n) # 95 % of the accuracy, as shares
     @cached_property
     def per_class(self) -> dict[str, dict]: # class -> precision, recall and its interval, f1, correct, n
         columns = (self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0))
@@ -147,11 +147,13 @@ class Metrics(Counts):
             raise DataError("probabilities", got=tuple(self.chance.shape), wanted=f"{wanted}: (pictures, classes)")
 
     @cached_property
-    def answer(self) -> Tensor: return self.chance.argmax(1)
+    def answer(self) -> Tensor: return self.chance.argmax(1) # The likeliest class, `(N,)` int64
     @cached_property
-    def confusion(self) -> Tensor: return multiclass_confusion_matrix(self.answer, self.truth, len(self.classes))
+    def confusion(self) -> Tensor: # `(K, K)` int64: truth in rows, answers in columns
+        return multiclass_confusion_matrix(self.answer, self.truth, len(self.classes))
     @cached_property
-    def loss(self) -> float: return -self.chance[torch.arange(self.n), self.truth].clamp(1e-12).log().mean().item()
+    def loss(self) -> float: # Mean cross-entropy, nats a picture
+        return -self.chance[torch.arange(self.n), self.truth].clamp(1e-12).log().mean().item()
 
     def top(
         self,

@@ -71,7 +71,7 @@ class Rates(list):
         falls = [losses[i - 1] - losses[i + 1] for i in range(1, len(losses) - 1)]
         return self[falls.index(max(falls)) + 1][0]
 
-    def show(self) -> Figure:
+    def show(self) -> Figure: # Loss over the rate
         fig, ax = plt.subplots(figsize=(5, 2.2), dpi=100)
         ax.plot(*zip(*self), ".", color="lightgrey")
         ax.plot([rate for rate, _ in self], self.smooth)

@@ -32,7 +32,7 @@ class Section:
     table: Sequence[Mapping] = ()                            # Rows, all with the same keys
 
     @cached_property
-    def drawn(self) -> dict[str, str]: return {k: svg_of(o) for k, o in self.figures.items()} # name -> SVG
+    def drawn(self) -> dict[str, str]: return {k: svg_of(o) for k, o in self.figures.items()} # Name -> SVG
 
 # %% ../nbs/04b_page.ipynb #dda13645
 def svg_of(

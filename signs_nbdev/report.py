@@ -304,7 +304,7 @@ class Report:
     sections: dict[str, Section] # Key -> section
 
     @property
-    def page(self) -> Path: return self.folder/"report.html"
+    def page(self) -> Path: return self.folder/"report.html" # The file to open in a browser
 
     def __repr__(self) -> str: return f"Report({self.values['run']}: {in_words(self.values['test'])})"
 

@@ -296,16 +296,16 @@ class Robustness:
     correct: dict[str, list[int]]        # Corruption -> right answers at severities 1 to 5
     baseline: "Robustness | None" = None # Another model on the same pictures
 
-    def accuracy(self, name: str) -> float: return sum(self.correct[name])/(len(SEVERITIES)*self.n)
-    def errors(self, name: str) -> int: return len(SEVERITIES)*self.n - sum(self.correct[name])
+    def accuracy(self, name: str) -> float: return sum(self.correct[name])/(len(SEVERITIES)*self.n) # Of a corruption, over severities
+    def errors(self, name: str) -> int: return len(SEVERITIES)*self.n - sum(self.correct[name]) # Of a corruption, pictures
     def ratio(self, name: str) -> float: # To the baseline's errors; at least one error is supposed of it
         return self.errors(name)/max(1, self.baseline.errors(name))
     @property
-    def usual(self) -> list[str]: return [o for o in self.correct if o in USUAL]
+    def usual(self) -> list[str]: return [o for o in self.correct if o in USUAL] # Corruptions that the means are of
     @property
-    def mean_accuracy(self) -> float: return sum(map(self.accuracy, self.usual))/len(self.usual)
+    def mean_accuracy(self) -> float: return sum(map(self.accuracy, self.usual))/len(self.usual) # Share, 0 to 1
     @property
-    def mce(self) -> float: return sum(map(self.ratio, self.usual))/len(self.usual)
+    def mce(self) -> float: return sum(map(self.ratio, self.usual))/len(self.usual) # Mean ratio; 1: as the baseline
 
     def __repr__(self) -> str:
         spoilt = f"{self.mean_accuracy:.1%} spoilt in {len(self.usual)} usual ways"

@@ -92,7 +92,7 @@ class RunTable:
     def __getitem__(self, name: str) -> Run:
         return read_run(self.folder/check_name("run", name, self.column("run"), RunError))
     def __repr__(self) -> str: return f"{len(self)} runs" + (f", {len(self.skipped)} skipped" if self.skipped else "")
-    def column(self, name: str) -> list: return [o.get(name) for o in self.rows]
+    def column(self, name: str) -> list: return [o.get(name) for o in self.rows] # One value a run; None where it has none
 
     @property
     def differing(self) -> list[str]: # Parameters that are not the same in all runs that know them
@@ -270,7 +270,7 @@ class NotebookProcess:
             cwd=project_root(), env=environment, stdin=subprocess.PIPE, stdout=self.said, stderr=self.said)
 
     @property
-    def going(self) -> bool: return self.process.poll() is None
+    def going(self) -> bool: return self.process.poll() is None # Has it not ended?
     @property
     def why(self) -> str: # The error it ended with, else its last line
         self.said.seek(0)
@@ -311,7 +311,7 @@ class Reproduction:
     outcome: dict[str, tuple]        # Weights, figures and epochs that differ -> then, now
 
     @property
-    def equal(self) -> bool: return not self.outcome
+    def equal(self) -> bool: return not self.outcome # Is the outcome the same, to the last bit?
     def __repr__(self) -> str:
         if self.equal: return f"{self.run} was made again: equal to the last bit"
         then, now = self.outcome.get("test.accuracy", (0, 0))

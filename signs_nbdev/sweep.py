@@ -244,7 +244,7 @@ class Sweep:
     space: dict         # What varies
     trials: list[Trial] # By number
 
-    def of(self, state: str) -> list[Trial]: return [o for o in self.trials if o.state == state]
+    def of(self, state: str) -> list[Trial]: return [o for o in self.trials if o.state == state] # In that state, by number
     @property
     def best(self) -> Trial: # The best by validation accuracy; of equals the first
         if not self.of("complete"): raise RunError(f"no trial of {self.folder.name} is complete", do="Let it go on.")

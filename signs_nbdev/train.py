@@ -141,7 +141,7 @@ def judge(
     training: Training, # Where it is
     split: Split,       # Its validation slice is looked at
     epoch: int,         # The epoch that ended
-    loss: float,        # Its mean training loss
+    loss: float,        # Its mean training loss, nats a picture
 ) -> dict: # A line of the history
     "How good the model is now"
     truth = training.data.labels[split.valid.to(training.index.device)].cpu()
