@@ -32,7 +32,7 @@ need only what the package itself brings.
       cache         decoded once, whole or absent: 87,000 photos as one mapped array
       download      resumed and checked downloads, archives that are not trusted
     Data
-      data          pictures with their origin, splits that know whether they leak, drift
+      data          pictures with their origin, splits that know whether they leak
       prepare       one picture to model input, as tensor operations: photos and raw scans
       sources       the known data sets, any folder or zip of classes
       hands         the manual alphabet as poses of a skeleton
@@ -40,7 +40,7 @@ need only what the package itself brings.
       sessions      the embedded data set: signers filmed in rooms, and what it is good for
       oracle        Oracle-MNIST, as published and from its raw scans
       leaks         near-copies across a split, found by looking
-      statistics    what is in a data set, in numbers, plots and pictures
+      statistics    what is in a data set, in numbers, plots and pictures, and how two differ
       cutouts       hands cut out of their film
     Augmentation
       augment       recipes of Kornia operations, each with its reason and its picture
