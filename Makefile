@@ -19,13 +19,13 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test cover bench sync notebooks docs quarto lint audit dist dispatch image hooks
+.PHONY: help train test cover bench sync notebooks docs demo quarto npm lint audit dist dispatch image hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-train: $(VENV)/.installed ## train a model in a notebook, as in: make train ARGS="-p dataset oracle_mnist -p epochs 5"
-	@$(BIN)/python .ci/train.py "$(NAME)" $(ARGS)
+train: $(VENV)/.installed ## train a model in a notebook, as in: make train ARGS="dataset=oracle_mnist epochs=5"
+	@$(BIN)/signs train $(ARGS)
 
 # One thread a worker: there is a worker a core, and more threads than cores only get in each other's way.
 NOTEBOOKS = OMP_NUM_THREADS=1 $(BIN)/python .ci/notebooks.py $(if $(SIGNS_DATA),--flags realdata)
@@ -48,8 +48,12 @@ sync: $(VENV)/.installed ## clean the notebooks, write signs_nbdev/ and README.m
 notebooks: $(VENV)/.installed ## open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. $(ARGS) nbs/index.ipynb
 
-docs: quarto $(VENV)/.installed ## build the site into _docs/ (needs Quarto)
+docs: quarto npm $(VENV)/.installed ## build the site into _docs/, the demo too (needs Quarto and npm)
 	$(BIN)/nbdev-docs
+	$(BIN)/python .ci/demo.py
+
+demo: npm $(VENV)/.installed ## build the page that reads in the browser into _docs/demo/ (needs npm)
+	@$(BIN)/python .ci/demo.py
 
 lint: $(VENV)/.installed ## check workflows, images, compose file and scripts
 	$(BIN)/python .ci/lint.py
@@ -73,6 +77,9 @@ hooks: $(VENV)/.installed ## let git compare notebooks cell by cell, and check e
 
 quarto:
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started" >&2; exit 1; }
+
+npm:
+	@command -v npm >/dev/null || { echo "The demo needs npm, which comes with Node: https://nodejs.org/en/download" >&2; exit 1; }
 
 $(VENV)/.installed: settings.ini setup.py pyproject.toml $(BIN)/python
 	@$(PYTHON) .ci/venv.py $(VENV)

@@ -18,7 +18,7 @@ if done.returncode: sys.exit(done.returncode)
 result = json.loads(done.stdout)
 accuracy = f"{result['accuracy']:.2%} ± {result['standard_error']:.2%}"
 rows = {"accuracy": f"{accuracy} ({result['correct']:,} of {result['n']:,})",
-        "split": result["split"] + (", leaky" if result["leaky"] else ""), "parameters": f"`{' '.join(given) or 'all defaults'}`"}
+        "tested on": result["on"], "parameters": f"`{' '.join(given) or 'all defaults'}`"}
 page = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 with open(os.environ.get("GITHUB_STEP_SUMMARY", os.devnull), "a", encoding="utf-8") as f: f.write(f"{page}\n")
 print(page)

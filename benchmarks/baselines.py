@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/baselines.py signnet --seeds 0 1 2 # one of them, more seeds: of folds, weights and draws
     .venv/bin/python benchmarks/baselines.py student-asl           # the student's network on ASL frames, two splits
 
-Needs SIGNS_DATA, and signs_nbdev[weights] for the pretrained network. A method trained our way is run by papermill, as
+Needs SIGNS_DATA, and signs_nbdev[weights] for the pretrained network. A method trained our way is run by `signs train`, as
 a user would start it, and keeps a run folder; one trained as its authors did is a plain loop below, which learns the
 slice to choose by too, for they had none, and keeps its last weights. What is finished is kept, so it can be stopped
 and started again. All goes to nbs/results/baselines.json, from where nbs/03_cnn.ipynb makes its table. Seconds
@@ -17,7 +17,7 @@ from time import process_time
 
 import torch
 import torch.nn.functional as F
-from results import ROOT, RUNS, keep, papermill
+from results import ROOT, RUNS, keep, train
 from torch.optim import SGD, Adam
 
 from signs_nbdev.augment import RECIPES
@@ -68,7 +68,7 @@ def by_authors(method: str, data: SignData, seed: int, fold: int) -> dict:
 
 def our_way(name: str, parameters: dict) -> dict:
     "Run the training notebook, unless it has run: right answers on the test part"
-    if not (RUNS/name/"metrics.json").is_file(): papermill(RUNS/name, parameters)
+    if not (RUNS/name/"metrics.json").is_file(): train(RUNS/name, parameters)
     keep(name)
     run = read_run(RUNS/name)
     return {k: run.metrics["test"][k] for k in ("correct", "n")} | {k: run.config[k] for k in ("seed", "fold")}

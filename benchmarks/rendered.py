@@ -16,7 +16,7 @@ import json
 import sys
 from pathlib import Path
 
-from results import RUNS, keep, papermill
+from results import RUNS, keep, train
 from signs_nbdev.core import ASL_CLASSES
 from signs_nbdev.data import SignData
 from signs_nbdev.evaluate import evaluate_external, read_run
@@ -27,11 +27,11 @@ LETTERS = 26  # the first classes of the manual alphabet; the rest are del, noth
 
 def rendered(folder: Path, seed: int):
     "Train on rendered hands"
-    papermill(folder, dict(dataset="hands_wide", seed=seed))
+    train(folder, dict(dataset="hands_wide", seed=seed))
 
 def fresh(folder: Path, seed: int, **more):
     "Train on the recording"
-    papermill(folder, dict(dataset="asl_alphabet", split="block", seed=seed, **more))
+    train(folder, dict(dataset="asl_alphabet", split="block", seed=seed, **more))
 
 def tuned(folder: Path, seed: int):
     "Train on the recording, begun with the weights of rendered-0"

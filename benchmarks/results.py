@@ -1,4 +1,4 @@
-"""Makes every figure that the README shows: each run by papermill, as a user would start it.
+"""Makes every figure that the README shows: each by `signs train`, as a user would call it.
 
     .venv/bin/python benchmarks/results.py                 # all of them, one after the other
     .venv/bin/python benchmarks/results.py oracle asl-block # those whose names begin so
@@ -34,13 +34,11 @@ for seed in range(3): # brought near too, at 64 px, and with rendered hands to l
 WANTED |= {f"oracle-fold-{fold}": dict(dataset="oracle_mnist", split="kfold", fold=fold) for fold in range(5)}
 
 
-def papermill(folder: Path, parameters: dict):
-    "Run the training notebook into `folder`; as YAML, for a recipe may be a dict"
+def train(folder: Path, parameters: dict):
+    "Run the training notebook into `folder`, from its beginning"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    given = json.dumps({**parameters, "out": folder}, default=str)
-    subprocess.run([Path(sys.executable).parent/"papermill", ROOT/"nbs/04_train.ipynb", folder/"notebook.ipynb", "-y", given,
-                    "--log-output", "--no-progress-bar"], cwd=ROOT, check=True)
+    given = [f"{k}={v}" for k, v in {**parameters, "out": folder}.items()]
+    subprocess.run([Path(sys.executable).with_name("signs"), "train", *given], cwd=ROOT, check=True)
 
 def keep(name: str):
     "Copy what a reader needs of a run"
@@ -52,7 +50,7 @@ def main():
     done = {}
     for name, parameters in WANTED.items():
         if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])): continue
-        if not (RUNS/name/"metrics.json").is_file(): papermill(RUNS/name, parameters)
+        if not (RUNS/name/"metrics.json").is_file(): train(RUNS/name, parameters)
         run = read_run(RUNS/name)
         keep(name)
         done[name] = {k: run.metrics["test"][k] for k in ("accuracy", "correct", "n")}

@@ -73,8 +73,7 @@ def results_of(
     run: Run, # A finished run
 ) -> dict[str, dict]: # On what -> accuracy, standard_error, interval (Wilson, 95 %), correct, n
     "How good a run's model is, wherever it was asked"
-    on = f"{run.config['dataset']}, {run.metrics['split']} split" + (", leaky" if run.metrics["leaky"] else "")
-    return {k: share(o["correct"], o["n"]) for k, o in {on: run.metrics["test"], **run.external}.items()}
+    return {k: share(o["correct"], o["n"]) for k, o in {run.on: run.metrics["test"], **run.external}.items()}
 
 OURS = "Apache-2.0"  # licence of the code, and of what comes of it as far as that is ours to say
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from .cli import FAILED, WELL, Parser, columns, count, show
-from .cli_train import near, training_notebook
+from .cli_train import near
 from .core import RunError, check_name, progress, project_root, read_json
 
 # %% ../nbs/09c_cli_runs.ipynb #e8423668
@@ -89,7 +89,7 @@ def _reproduce(options: Namespace, run: Path) -> int:
     from signs_nbdev.evaluate import read_run
     from signs_nbdev.runs import reproduce
     out = Path(options.out or project_root()/f"runs/{datetime.now():%Y%m%d-%H%M%S}-{run.name}-again").absolute()
-    with watched(out, len(read_run(run).history)): again = reproduce(run, out, options.root, training_notebook())
+    with watched(out, len(read_run(run).history)): again = reproduce(run, out, options.root)
     told = {"equal": again.equal, "circumstances": again.circumstances, "outcome": again.outcome}
     differ = [f"{k}: {then} then, {now} now" for k, (then, now) in {**again.outcome, **again.circumstances}.items()]
     show(options, {"run": again.run, "again": near(out), **told}, "\n".join([repr(again), *differ, f"again  {near(out)}"]))

@@ -7,7 +7,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/core.html.md"""
 # %% auto #0
 __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PACKAGE', 'FORMAT', 'tested_on', 'SignsError', 'DataError', 'ConfigError',
            'RunError', 'check_name', 'in_notebook', 'NotebookBar', 'progress', 'say', 'atomic_path', 'write_json',
-           'read_json', 'project_root', 'main_process']
+           'read_json', 'project_root', 'training_notebook', 'own_kernel', 'main_process']
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
@@ -159,6 +159,18 @@ def project_root() -> Path: # The nearest parent of the working folder that hold
 # %% ../nbs/00_core.ipynb #6e984caa
 PACKAGE = Path(str(files("signs_nbdev"))) # The installed package's folder
 FORMAT = 1                                # Of an exported model: its inputs, outputs and metadata
+
+def training_notebook() -> Path: # The notebook that trains
+    "Where it is: in the project we stand in, in the one this code is from, or in the package"
+    places = [o/"nbs/04_train.ipynb" for o in (project_root(), PACKAGE.parent, PACKAGE)]
+    found = next((o for o in places if o.is_file()), None)
+    if not found: raise RunError("04_train.ipynb, which trains, is not here", do="Call this in the project's folder.")
+    return found
+
+def own_kernel() -> dict[str, str]: # Environment variables
+    "What makes Jupyter take the kernel of this environment, and not one that the user's folders hold"
+    folders = filter(None, [f"{sys.prefix}/share/jupyter", os.environ.get("JUPYTER_PATH")])
+    return {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": os.pathsep.join(folders)}
 
 # %% ../nbs/00_core.ipynb #71564dc4
 def main_process() -> bool: # True if nobody launched several

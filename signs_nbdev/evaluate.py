@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .config import TrainConfig, check_here
-from .core import DataError, RunError, main_process, read_json, write_json
+from .core import DataError, RunError, main_process, read_json, tested_on, write_json
 from .data import SignData, Split, show_images
 from .loop import predict
 from .metrics import Metrics
@@ -79,7 +79,7 @@ def evaluate_run(
     folder = Path(folder)
     data, split, config = data_of(folder, data, root)
     model = load_model(folder)
-    on = f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}"
+    on = tested_on(data.name, split.kind, split.leaky)
     tested, chosen = (evaluate(model, data, rows, on, config.views) for rows in (split.test, split.valid))
     if not main_process(): return tested
     write_json(folder/"metrics.json", {
@@ -111,6 +111,10 @@ class Run:
     metrics: dict       # Its metrics
     external: dict      # What `evaluate_external` found, by name
     history: list[dict] # One dict an epoch
+
+    @property
+    def on(self) -> str: # Such as "hands, random split, leaky"
+        return tested_on(*(self.metrics[o] for o in ("dataset", "split", "leaky")))
 
 def read_history(
     folder: str | Path, # A run folder

@@ -82,8 +82,7 @@ def gather(
         if o.config["dataset"] != run.config["dataset"]:
             raise RunError(f"beside: {o.folder.name} is of another data set", got=o.config["dataset"], wanted=run.config["dataset"])
     stored, notes = run.metrics, list(run.metrics.get("notes", []))
-    on = f"{stored['dataset']}, {stored['split']} split{', leaky' if stored['leaky'] else ''}"
-    counts = Counts(torch.tensor(stored["confusion"]), tuple(stored["per_class"]), on)
+    counts = Counts(torch.tensor(stored["confusion"]), tuple(stored["per_class"]), run.on)
     context = Context(run, counts, None, None, None, None, others, notes)
     if not (run.folder/"model.safetensors").is_file():
         notes.append("The weights are not in the run's folder, so the model was not asked again: the counts are from its "
@@ -98,7 +97,7 @@ def gather(
         notes.append(f"The pictures of {stored['dataset']} {why}, so the counts are from the run's metrics.json, and what "
                      "takes probabilities or pictures is left out.")
         return context
-    context.counts, context.valid = (evaluate(context.model, context.data, rows, on, config.views)
+    context.counts, context.valid = (evaluate(context.model, context.data, rows, run.on, config.views)
                                      for rows in (context.split.test, context.split.valid))
     if (now := context.counts.correct) != (then := stored["test"]["correct"]):
         notes.append(f"Asked again on this machine, the model gave {now:,} right answers; when it was trained, {then:,}.")

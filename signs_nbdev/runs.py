@@ -28,7 +28,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 
 from .config import TrainConfig
-from .core import DataError, RunError, check_name, project_root, read_json
+from .core import DataError, RunError, check_name, own_kernel, project_root, read_json, training_notebook
 from .evaluate import Run, data_of, evaluate, over_runs, read_history, read_run
 from .models import load_model
 from .paired import Comparison
@@ -227,8 +227,7 @@ def compare_runs(
                            got=f"{made[what]['hash']} and {other[what]['hash']}",
                            do="Compare runs of one data set, size, split, fold and seed.")
     data, split, _ = data_of(first, root=root)
-    on = f"{data.name}, {split.kind} split{', leaky' if split.leaky else ''}"
-    answers = (evaluate(load_model(o.folder), data, split.test, on, o.config.get("views", 1)) for o in (a, b))
+    answers = (evaluate(load_model(o.folder), data, split.test, a.on, o.config.get("views", 1)) for o in (a, b))
     names = [o.name for o in folders]
     if len(set(names)) < 2: names = [f"{o.resolve().parent.name}/{o.name}" for o in folders]
     return Comparison(*answers, tuple(names))
@@ -256,18 +255,14 @@ class NotebookProcess:
         threads: int | None = None,   # Of torch; None: as here
         notebook: Path | None = None, # The notebook; the project's if None
     ):
-        notebook = notebook or project_root()/"nbs/04_train.ipynb"
-        if not notebook.is_file():
-            raise RunError(f"no training notebook at {notebook}", do="Call this in the project's folder.")
         out.mkdir(parents=True, exist_ok=True)
-        kernels = os.pathsep.join(filter(None, [f"{sys.prefix}/share/jupyter", os.environ.get("JUPYTER_PATH")]))
         environment = {k: v for k, v in os.environ.items() if k != "IN_TEST"}  # nbdev-test's; the run is no test
-        environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": kernels,
-                        "OMP_NUM_THREADS": str(threads or torch.get_num_threads())}
+        environment |= own_kernel() | {"OMP_NUM_THREADS": str(threads or torch.get_num_threads())}
         self.said = tempfile.TemporaryFile("w+")
         given = json.dumps({**parameters, "out": str(out)})
-        self.process = subprocess.Popen([sys.executable, "-c", _EXECUTE, notebook, out/"notebook.ipynb", given],
-            cwd=project_root(), env=environment, stdin=subprocess.PIPE, stdout=self.said, stderr=self.said)
+        command = [sys.executable, "-c", _EXECUTE, notebook or training_notebook(), out/"notebook.ipynb", given]
+        self.process = subprocess.Popen(
+            command, cwd=project_root(), env=environment, stdin=subprocess.PIPE, stdout=self.said, stderr=self.said)
 
     @property
     def going(self) -> bool: return self.process.poll() is None # Has it not ended?
@@ -346,7 +341,6 @@ def reproduce(
     folder: str | Path,             # A finished run, from this machine or another
     out: str | Path | None = None,  # Folder of the new run; None: runs/<time>-<name>-again
     root: str | Path | None = None, # Where the data are, if not at `SIGNS_DATA`
-    notebook: Path | None = None,   # The training notebook; the project's if None
 ) -> Reproduction: # What differs
     "Make a run again and compare"
     folder = Path(folder)
@@ -357,7 +351,7 @@ def reproduce(
     data_of(folder, root=root)
     out = project_root()/(out or f"runs/{datetime.now():%Y%m%d-%H%M%S}-{folder.name}-again")
     if (out/"config.json").exists(): raise RunError(f"{out} holds a run already", wanted="a new folder")
-    process = NotebookProcess(out, given, made["threads"], notebook)
+    process = NotebookProcess(out, given, made["threads"])
     try: failed = process.wait()
     finally: process.stop()
     if failed: raise RunError(f"{folder.name} could not be run again", got=process.why)

@@ -18,7 +18,6 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +28,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from .core import ConfigError
+from .core import PACKAGE, ConfigError
 from .engine import Busy, Engine
 from .guard import Limits, install, read_upload, refusal, server_options
 from .observe import Observer, Watch, logging_config
@@ -183,7 +182,7 @@ async def drift(request: Request) -> dict[str, dict]:
 
 # %% ../nbs/07c_serve.ipynb #135a905d
 log = logging.getLogger(__name__)
-WEB = Path(str(files("signs_nbdev")))/"web"
+WEB = PACKAGE/"web"
 
 async def _on_unknown(request: Request, error: ConfigError) -> Response: return refusal(HTTPException(404, str(error)))
 

@@ -194,7 +194,7 @@ for epoch in range(1, epochs + 1):
     print(f"epoch {epoch}")
     if epochs > 100: time.sleep(0.2)
 figures = dict(accuracy=1 - weight_decay, standard_error=0.01, correct=9, n=10, macro_f1=1)
-_ = (place/"metrics.json").write_text(json.dumps(dict(valid=figures, test=figures, leaky=False, split="random")))
+_ = (place/"metrics.json").write_text(json.dumps(dict(valid=figures, test=figures, dataset=dataset, leaky=False, split="random")))
 """
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def project(tmp_path):
 def test_train_tells_what_the_notebook_says_and_the_result(project):
     done = signs("train", "epochs=2", "out=here", cwd=project)
     assert (done.returncode, done.stderr) == (WELL, "")
-    assert done.stdout.splitlines() == ["epoch 1", "epoch 2", "accuracy  90.00% +- 1.00% (9 of 10, random split)",
+    assert done.stdout.splitlines() == ["epoch 1", "epoch 2", "accuracy  90.00% +- 1.00% (9 of 10) on hands, random split",
         "notebook  here/notebook.ipynb", "model     here/model.safetensors", "go on     signs evaluate here; signs export here"]
     told_in_a_line(again := signs("train", "out=here", cwd=project), "here holds a run already")
     assert again.returncode == FAILED

@@ -9,6 +9,7 @@ import textwrap
 import tokenize
 import tomllib
 from configparser import ConfigParser
+from importlib import import_module
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -158,7 +159,7 @@ def test_train_form_becomes_parameters(tmp_path):
     for name, text in {"python": f"#!/bin/sh\nexec {sys.executable} \"$@\"", "signs": "#!/bin/sh\necho \"$@\" > asked\ncat answer"}.items():
         (tmp_path/name).write_text(text)
         (tmp_path/name).chmod(0o755)
-    answer = dict(accuracy=.9, standard_error=.03, correct=90, n=100, split="block", leaky=False)
+    answer = dict(accuracy=.9, standard_error=.03, correct=90, n=100, on="hands, block split")
     (tmp_path/"answer").write_text(json.dumps(answer))
     form = {"dataset": "hands", "split": "usual", "epochs": "5", "arch": "", "more": "warmup=0.1 recipe='{gamma: {size: 1}}'"}
     env = dict(INPUTS=json.dumps(form), GITHUB_RUN_ID="7", GITHUB_STEP_SUMMARY=str(tmp_path/"page"))
@@ -166,14 +167,22 @@ def test_train_form_becomes_parameters(tmp_path):
     done = run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stdout
     assert (tmp_path/"asked").read_text() == "train --json dataset=hands epochs=5 warmup=0.1 recipe={gamma: {size: 1}} out=runs/7\n"
-    assert "| accuracy | 90.00% ± 3.00% (90 of 100) |" in (tmp_path/"page").read_text()
+    for row in ("| accuracy | 90.00% ± 3.00% (90 of 100) |", "| tested on | hands, block split |"): assert row in (tmp_path/"page").read_text()
     (tmp_path/"signs").write_text("#!/bin/sh\nexit 3")
     assert run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env).returncode == 3
 
+TIMM = {"forward_features", "forward_head", "group_matcher", "get_classifier", "reset_classifier"} # what timm asks of every network
 FAMILIES = {"op", "draws", "fuses", "corruption", "register_model", "router.get", "router.post"} # each says what its functions take and give
 
+def methods(module, cls):
+    "What a public class adds to those it stems from, and how it is made."
+    above = getattr(import_module(f"signs_nbdev.{module.stem}"), cls.name).__mro__[1:]
+    known = TIMM.union(*map(vars, above)) - {"__init__"}
+    return [f for f in cls.body if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) and f.name not in known
+            and (f.name[0] != "_" or f.name == "__init__")]
+
 def undocumented(module):
-    "What of a module's public functions and records lacks its line, or its docment beside it."
+    "What of a module's public functions, classes and records lacks its line, or its docment beside it."
     text = module.read_text()
     told = {o.start[0] for o in tokenize.generate_tokens(io.StringIO(text).readline) if o.type == tokenize.COMMENT}
     tree = ast.parse(text)
@@ -187,13 +196,14 @@ def undocumented(module):
         if not line or "\n" in line: yield f"{o.name}: one line of documentation"
         records = is_class and {"dataclass"} & decorators | {ast.unparse(b) for b in getattr(o, "bases", [])} & {"NamedTuple", "BaseModel"}
         if records: yield from (f"{o.name}: {f.target.id}" for f in o.body if isinstance(f, ast.AnnAssign) and f.end_lineno not in told)
-        made = [f for f in o.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if is_class else [o]
+        made = methods(module, o) if is_class else [o]
         for f in made if not decorators & FAMILIES else ():
             defaults = dict(zip([a.arg for a in f.args.args[::-1]], f.args.defaults[::-1]))
             defaults |= {a.arg: d for a, d in zip(f.args.kwonlyargs, f.args.kw_defaults) if d}
             own = [a for a in (*f.args.args, *f.args.kwonlyargs) if a.arg != "self" and ast.unparse(a.annotation or a) != "ASGIApp"]
             yield from (f"{o.name}: {a.arg}" for a in own if defaults.get(a.arg, a).end_lineno not in told)
-            if f.returns and ast.unparse(f.returns) != "None" and f.returns.end_lineno not in told: yield f"{o.name}: what it returns"
+            if f.returns and ast.unparse(f.returns) != "None" and f.returns.end_lineno not in told: yield f"{o.name}: what {f.name} returns"
+            if f.name != "__init__" and not f.returns and not ast.get_docstring(f): yield f"{o.name}: what {f.name} does"
 
 @pytest.mark.parametrize("module", MODULES, **by_name)
 def test_public_names_are_documented(module): assert list(undocumented(module)) == []

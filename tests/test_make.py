@@ -67,36 +67,6 @@ def test_check_names_what_is_out_of_step_and_changes_nothing(tree, path, old, ne
     assert run(sys.executable, tree/".ci/sync.py").returncode == 0
     assert run(sys.executable, tree/".ci/sync.py", "--check").returncode == 0
 
-def train(folder, *cells, args=()):
-    "`make train` in a folder whose training notebook is made of `cells`."
-    parameters = ("code", "dataset = 'hands'\nout = ''", ["parameters"])
-    notebook(folder/"nbs/04_train.ipynb", parameters, *(("code", o, []) for o in cells))
-    done = run(sys.executable, CI/"train.py", *args, cwd=folder)
-    return done.returncode, done.stdout.strip().splitlines(), next(iter((folder/"runs").glob("*")), None)
-
-def test_train_ends_with_the_result(tmp_path):
-    test = {"accuracy": 0.9, "standard_error": 0.03, "correct": 90, "n": 100}
-    metrics = {"split": "random", "leaky": True, "test": test}
-    write = f"import json, pathlib\n(pathlib.Path(out)/'metrics.json').write_text(json.dumps({metrics}))"
-    code, lines, out = train(tmp_path, "print('epoch 1')", write, args=["", "-p", "dataset", "oracle_mnist"])
-    assert code == 0 and "epoch 1" in lines and out.name.endswith("-oracle_mnist")
-    assert lines[-3:] == ["accuracy  90.00% +- 3.00% (90 of 100, random split, leaky)", f"notebook  runs/{out.name}/notebook.ipynb",
-                          f"model     runs/{out.name}/model.safetensors"]
-
-def test_train_that_fails_ends_with_the_notebooks_own_error(tmp_path):
-    code, lines, out = train(tmp_path, "raise ValueError('no such data set')", args=["mine"])
-    assert code and out.name.endswith("-mine")
-    assert lines[-2:] == ["ValueError: no such data set",
-                          f"No result. runs/{out.name}/notebook.ipynb shows how far it came."]
-
-def test_train_without_metrics_is_no_result(tmp_path):
-    code, lines, out = train(tmp_path, "1", args=[""])
-    assert code and "without writing metrics.json" in lines[-2] and out.name.endswith("-hands")
-
-def test_train_keeps_the_choice_of_folder(tmp_path):
-    code, lines, out = train(tmp_path, "1", args=["", "-p", "out", "elsewhere"])
-    assert code and "NAME=" in lines[-1] and out is None
-
 def test_help_names_every_target():
     listed = run("make", cwd=ROOT).stdout
     for target in ("train", "test", "sync", "notebooks", "docs"): assert f"make {target} " in listed
