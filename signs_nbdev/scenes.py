@@ -137,7 +137,8 @@ def backgrounds(
     return torch.cat([KINDS[o](n, size, seed) if o in KINDS else pictures(o, n, size, seed) for o in kinds])
 
 # %% ../nbs/02d_scenes.ipynb #7cb5125c
-PLACES = places([f"scene.{o}" for o in ("on", "which", "mirror", "angle", "zoom", "x", "y", "near", "closer", "right", "down")])
+PLACES = places([f"scene.{o}" for o in (
+    "on", "which", "mirror", "angle", "zoom", "x", "y", "near", "closer", "right", "down")])
 NEAR = (1.8, 3.2)  # half the picture's edge, as a multiple of half the palm's width: a fist fills it, or an open hand
 
 @dataclass(repr=False)
@@ -210,7 +211,8 @@ class Scenes:
         half = torch.where(chosen, (width*between(*NEAR, words[:, 1])).clamp(0.2, 1.3), 1.)
         x, y = ((o + half*between(-0.3, 0.3, w))*chosen for o, w in ((x, words[:, 2]), (y, words[:, 3])))
         none = torch.zeros_like(half)
-        grid = F.affine_grid(torch.stack([half, none, x, none, half, y], 1).view(-1, 2, 3), front.shape, align_corners=False)
+        matrix = torch.stack([half, none, x, none, half, y], 1).view(-1, 2, 3)
+        grid = F.affine_grid(matrix, front.shape, align_corners=False)
         return (F.grid_sample(front, grid, padding_mode="border", align_corners=False),
                 F.grid_sample(hand, grid, align_corners=False))
 
