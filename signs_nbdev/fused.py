@@ -110,6 +110,8 @@ class Fused(nn.Module):
         normalize: tuple[Sequence[float], ...] | None = None, # Means and deviations, by channel; None: stay in [0, 1]
     ):
         super().__init__()
+        if not isinstance(recipe, Recipe):
+            raise ConfigError("a recipe to fuse", got=repr(recipe), wanted="a Recipe", do="Make it: fuse(recipe(...)).")
         if unknown := [o for o in recipe.ops if o not in FUSES]:
             raise ConfigError("operations that cannot be fused", got=", ".join(unknown),
                               wanted=f"some of {', '.join(FUSES)}",

@@ -315,7 +315,8 @@ def _equalize(x: Tensor) -> Tensor:
     count = x.new_zeros(n*c*256).index_add_(0, level.view(-1), x.new_ones(()).expand(x.numel())).view(n*c, 256)
     brightest = count.gather(1, 255 - count.flip(1).ne(0).int().argmax(1, keepdim=True))
     step = ((h*w - brightest)/255).floor_()
-    table = F.pad((count.long().cumsum(1)[:, :-1] + (step/2).floor_()).div_(step).floor_(), [1, 0]).clamp_(0, 255).div_(255)
+    table = (count.long().cumsum(1)[:, :-1] + (step/2).floor_()).div_(step).floor_()
+    table = F.pad(table, [1, 0]).clamp_(0, 255).div_(255)
     new = table.view(-1).index_select(0, level.view(-1)).view_as(x)
     return torch.where(step.view(n, c, 1, 1) > 0, new, x)
 
