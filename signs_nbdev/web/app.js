@@ -53,12 +53,15 @@ function aboutModel(o) {
 
 /* ---- trouble */
 
+reader.loading = (share) => { $("#sentence").textContent = `Loading the model: ${percent(share)}`; say("Loading the model"); };
+
 let again = null; // what "Try again" does
 /** Say what went wrong, or nothing any more. */
 function complain(error, retry = null) {
   if (error && !(error instanceof Failure)) console.error(error);
   $("#notice").hidden = !error;
   if (!error) return;
+  if (!kept[tab]?.prediction) $("#sentence").textContent = nothing();
   $("#notice p").textContent = error instanceof Failure ? error.message : `The page failed: ${error.message}`;
   $("#retry").hidden = !retry;
   again = retry;
@@ -127,7 +130,7 @@ function showEvidence(map, { x, y, side }) {
 $("#evidence").onchange = () => kept[tab] && show(kept[tab].prediction, kept[tab].box);
 
 let said = "";
-/** For those who hear the page; the same is not said twice. */
+/** For those who hear the page; nothing is said twice. */
 function say(text) { if (text !== said) $("#say").textContent = said = text; }
 
 /* ---- tabs */

@@ -1,5 +1,5 @@
-// Where answers come from. The page knows no more of it than `where`, `models` and `read`, so another reader
-// (a model in the browser, say) can take this file's place.
+// Where answers come from. The page knows no more of it than `where`, `models` and `read`, so another reader can take
+// this file's place, as demo/reader.js does. While it loads, it may tell `loading` what share has come, in [0, 1].
 
 /**
  * @typedef {{label: string, probability: number}} Chance
