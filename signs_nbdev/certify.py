@@ -179,8 +179,7 @@ def check(
             do="Nothing was written. Was the run made with another version?")
         if same < agree*n: raise RunError(
             f"{name} does not answer as PyTorch does often enough", got=got, wanted=f"{agree:.2%}",
-            do="Nothing was written. Leave 8 bits out (--no-int8, --weights float32), learn its ranges from more pictures "
-               "(--calibrate 2048), or ask for less (--agree).")
+            do="Nothing was written. Keep floats (--weights float32), or ask for less (--agree).")
 
 # %% ../nbs/06b_certify.ipynb #9f592877
 @contextmanager
@@ -205,7 +204,7 @@ def export_run(
     name: str | None = None,        # What to call the model; its data set's name if None
     about: str | None = None,       # What it is, one line; the data set's if None
     weights: str = "float32",       # How `model.onnx` stores them, of `WEIGHTS`; sums are of floats in both
-    int8: bool = True,              # Make `model.int8.onnx`, which computes in 8 bits, too?
+    int8: bool = True,              # Make `model.int8.onnx`, which computes in 8 bits, too, if it agrees?
     calibrate: int = 512,           # Training pictures that its ranges are learned from
     agree: float = 0.98,            # Share of labels as PyTorch's that 8 bits must reach
     data: SignData | None = None,   # The run's data; loaded as its configuration says if None
@@ -226,6 +225,9 @@ def export_run(
             shown = it.data.images[it.split.train[order[:calibrate]]].numpy()
             files.append(write_onnx(quantise(proto, shown), out/"model.int8.onnx", **known))
         certificate = certify(it, files)
+        poor = [k for k, o in certificate["files"].items() if k == "model.int8.onnx" and o["same_labels"] < agree*o["n"]]
+        certificate["left_out"] = {k: certificate["files"].pop(k) for k in poor}
+        for k in poor: (out/k).unlink()
         check(certificate, agree, exact=[whole])
         write_json(out/"certificate.json", certificate)
         write_json(out/"labels.json", known["classes"])

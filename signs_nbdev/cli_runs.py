@@ -123,7 +123,7 @@ def export_options(
     parser.add_argument("--about", metavar="TEXT", help="what it reads, one line (default: as its data set)")
     parser.add_argument("--weights", default="float32", metavar="KIND",
                         help="how model.onnx stores them: float32 or int8, a quarter of the size (default: float32)")
-    parser.add_argument("--no-int8", action="store_true", help="do not make model.int8.onnx, which computes in 8 bits, too")
+    parser.add_argument("--no-int8", action="store_true", help="do not try model.int8.onnx, which computes in 8 bits, too")
     parser.add_argument("--calibrate", type=count, default=512, metavar="N",
                         help="training pictures that its ranges are learned from (default: 512)")
     parser.add_argument("--agree", type=float, default=0.98, metavar="SHARE",
@@ -142,5 +142,7 @@ def export_command(
     certificate, folder = read_json(folder/"certificate.json"), near(folder.absolute())
     row = lambda o: [f"{o['bytes']:,}", f"{o['same_labels']:,} of {o['n']:,}", in_words(o["accuracy"])]
     rows = [["file", "bytes", "labels as PyTorch's", "right"], *([k, *row(o)] for k, o in certificate["files"].items())]
+    poor = "".join(f"\nno {k}: {o['same_labels']:,} of {o['n']:,} labels as PyTorch's, wanted {options.agree:.0%}; "
+                   f"try --calibrate {4*options.calibrate} or --agree" for k, o in certificate["left_out"].items())
     show(options, {"folder": folder, **certificate},
-         f"{columns(rows)}\nfolder  {folder}\ngo on   signs predict --model {near(run.absolute())} PICTURE")
+         f"{columns(rows)}{poor}\nfolder  {folder}\ngo on   signs predict --model {near(run.absolute())} PICTURE")
