@@ -123,7 +123,7 @@ class Drift:
     limit: float                      # From which distance on it is drift
 
     @property
-    def drifted(self) -> list[str]: return [k for k, v in self.distance.items() if v > self.limit]
+    def drifted(self) -> list[str]: return [k for k, v in self.distance.items() if v > self.limit] # Features beyond the limit
 
     @property
     def verdict(self) -> str: # One line
