@@ -273,16 +273,16 @@ def show_split(
 ) -> Figure: # The figure
     "Show where in the recording a split trains, chooses and tests"
     fig, axes = plt.subplots(len(splits), 1, figsize=(6, 0.6 + 1.2*len(splits)), dpi=100, sharex=True, squeeze=False)
+    mark = 44/(len(data.classes) + 1)  # points: as high as a class's row
     for ax, split in zip(axes.flat, splits):
         for part, color in (("train", "C0"), ("valid", "C2"), ("test", "C3")):
             rows = getattr(split, part).cpu()
-            ax.plot(data.frames.cpu()[rows], data.labels.cpu()[rows], "|", color=color, label=part,
-                    ms=44/(len(data.classes) + 1))
+            ax.plot(data.frames.cpu()[rows], data.labels.cpu()[rows], "|", color=color, label=part, ms=mark)
         title = f"{split.kind}{' (leaky)' if split.leaky else ''}"
         ax.set(ylim=(-0.7, len(data.classes) - 0.3), ylabel="class", title=title)
         ax.title.set_fontsize(9)
     axes.flat[-1].set_xlabel("frame of the recording")
-    axes.flat[0].legend(ncols=3, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, markerscale=0.4)
+    axes.flat[0].legend(ncols=3, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, markerscale=6/mark)
     fig.tight_layout()
     plt.close(fig)
     return fig
