@@ -38,6 +38,7 @@ need only what the package itself brings.
       hands         the manual alphabet as poses of a skeleton
       render        skin, light and camera
       sessions      the embedded data set: signers filmed in rooms, and what it is good for
+      asl           the ASL Alphabet: one film of 87,000 frames, by clip and frame
       oracle        Oracle-MNIST, as published and from its raw scans
       leaks         near-copies across a split, found by looking
       statistics    what is in a data set, in numbers, plots and pictures, and how two differ
