@@ -97,7 +97,7 @@ def count(
     text: str, # As it was typed
 ) -> int: # Its value
     "A number of things, at least 1"
-    if int(text) < 1: raise ValueError
+    if not text.isdecimal() or int(text) < 1: raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number, at least 1")
     return int(text)
 
 def make_parser(

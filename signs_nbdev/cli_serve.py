@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import webbrowser
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ def port(
     text: str, # As it was typed
 ) -> int: # 1 to 65535
     "The number of a port"
-    if not 0 < int(text) < 2**16: raise ValueError
+    if not text.isdecimal() or not 0 < int(text) < 2**16: raise ArgumentTypeError(f"got {text!r}; wanted 1 to 65535")
     return int(text)
 
 def check_port(

@@ -31,7 +31,7 @@ def picture_file(
     text: str, # As it was typed
 ) -> Path: # The file
     "A file to draw into"
-    if Path(text).suffix not in PICTURES: raise ValueError
+    if Path(text).suffix not in PICTURES: raise ArgumentTypeError(f"got {text!r}; wanted a file ending in {', '.join(PICTURES)}")
     return Path(text)
 
 def data_options(
@@ -181,6 +181,7 @@ def train_command(
     out = Path(out).absolute()
     if (out/"config.json").exists() and not given.get("resume"): raise RunError(
         f"{near(out)} holds a run already", do="Name another folder: out=DIR. If it was killed, go on with it: resume=true.")
+    if (out/"metrics.json").exists(): raise RunError(f"{near(out)} holds a finished run", do="There is nothing to resume.")
     try: execute(out, given, sys.stderr if options.json else sys.stdout)
     except KeyboardInterrupt:
         if (out/"config.json").exists():

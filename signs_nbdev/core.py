@@ -48,7 +48,8 @@ class SignsError(ValueError):
         do: str | None = None,   # What the reader can do about it
     ):
         facts = "; ".join(f"{k} {v}" for k, v in (("got", got), ("wanted", wanted)) if v is not None)
-        super().__init__(what + (f": {facts}" if facts else "") + (f". {do}" if do else ""))
+        said = what + (f": {facts}" if facts else "")
+        super().__init__(said + (f"{'' if said.endswith('.') else '.'} {do}" if do else ""))
 
     def _render_traceback_(self) -> list[str]:  # IPython's hook
         return [f"{type(self).__name__}: {self}"]
@@ -74,7 +75,7 @@ def check_name(
     if name in known: return name
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     raise error(f"unknown {kind} {name!r}", do=f"Did you mean {near[0]!r}?" if near else None,
-                wanted=f"one of {', '.join(known)}" if len(known) <= 40 else f"one of {len(known):,} known names")
+                wanted=f"one of {', '.join(known)}" if len(known) <= (40 if near else 60) else f"one of {len(known):,} known names")
 
 # %% ../nbs/00_core.ipynb #c4ee8168
 def in_notebook() -> bool: # True under JupyterLab and papermill

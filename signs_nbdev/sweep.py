@@ -36,7 +36,7 @@ def check_space(
     fixed: Mapping[str, Any],          # Parameters that are the same in all runs
 ):
     "An error unless every training in the space could begin"
-    if not space: raise ConfigError("an empty space", do="Name what may vary.")
+    if not space: raise ConfigError("an empty space", wanted="a parameter that may vary: two values, or a range")
     for name in ("out", "resume"):
         if name in fixed: raise ConfigError(f"{name} is the sweep's own business", do="Leave it out.")
     TrainConfig(**fixed)

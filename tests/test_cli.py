@@ -83,7 +83,8 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(words, extra):
     (["predict", "--top", "3", "x"], "Did you mean '--topk'?"), (["predict", "--topk", "0", "x"], "'0'"), (["evaluate", "a", "b"], "'b'"),
     (["train", "epoch=3"], "Did you mean 'epochs'?"), (["train", "epochs=three"], "got three; wanted int"),
     (["train", "epochs"], "NAME=VALUE"), (["train", "--epochs", "3"], "NAME=VALUE"), (["sweep", "out", "epoch=1,2"], "Did you mean 'epochs'?"),
-    (["runs", "compare", "one"], "compare takes 2 RUNs, got 1"), (["runs", "compered"], "compered"), (["serve", "--port", "0"], "'0'")])
+    (["runs", "compare", "one"], "compare takes 2 RUNs, got 1"), (["runs", "compered"], "compered"), (["train", "lr=1"], "learning_rate"),
+    (["serve", "--port", "0"], "got '0'; wanted 1 to 65535"), (["data", "--picture", "a.txt"], ".png, .jpg")])
 def test_wrong_usage_is_told_before_any_work(words, said, tmp_path):
     done = signs(*words, cwd=tmp_path, then="[o for o in sys.modules if o in ('torch', 'papermill')]")
     assert done.returncode == USAGE and said in done.stderr and done.stderr.endswith("[]\n") and not done.stdout
@@ -214,6 +215,9 @@ def test_train_tells_what_the_notebook_says_and_the_result(project):
         "notebook  here/notebook.ipynb", "model     here/model.safetensors", "go on     signs evaluate here; signs export here"]
     told_in_a_line(again := signs("train", "out=here", cwd=project), "here holds a run already")
     assert again.returncode == FAILED
+    before = (project/"here/notebook.ipynb").read_bytes()
+    told_in_a_line(again := signs("train", "out=here", "resume=true", cwd=project), "here holds a finished run. There is nothing")
+    assert again.returncode == FAILED and (project/"here/notebook.ipynb").read_bytes() == before
     (project/"below").mkdir()
     done = signs("train", "--json", "dataset=asl_alphabet", "epochs=1", cwd=project/"below")
     [told] = answers(done)
