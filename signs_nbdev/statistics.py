@@ -36,7 +36,7 @@ def picture_features(
 # %% ../nbs/01h_statistics.ipynb #438d8397
 @dataclass(frozen=True)
 class Statistics:
-    "What a data set holds, in numbers; `show` gives the pictures"
+    "What a data set holds, in numbers; `.show()` gives the pictures"
     data: SignData               # The data set
     mean: list[float]            # Mean of each channel, in [0, 1]
     deviation: list[float]       # Standard deviation of each channel over all pixels, in [0, 1]
