@@ -11,7 +11,8 @@ SCHEMAS = {"github-workflows": ".github/workflows/*.yml", "dependabot": ".github
 def files(pattern): return sorted(str(o.relative_to(ROOT)) for o in ROOT.glob(pattern))
 
 commands = [["check-jsonschema", "--quiet", "--builtin-schema", f"vendor.{name}", *files(o)] for name, o in SCHEMAS.items() if files(o)]
-commands += [["zizmor", "--offline", "--no-progress", "--quiet", ".github"],
+commands += [["actionlint", "-no-color"],
+             ["zizmor", "--offline", "--no-progress", "--quiet", ".github"],
              ["hadolint", *files("docker/*.Dockerfile")],
              ["ruff", "check", "--quiet", "--select", "E9,F", ".ci", "benchmarks", "signs_nbdev", "tests", "setup.py"]]
 complaints = 0

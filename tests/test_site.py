@@ -15,13 +15,12 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote
 
-import jsonschema
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from conftest import ROOT, run
+from conftest import BIN, ROOT, run
 
 QUARTO = yaml.safe_load((ROOT/"_quarto.yml").read_text())
 NBDEV = yaml.safe_load((ROOT/"nbs/nbdev.yml").read_text())["website"]
@@ -44,6 +43,10 @@ class Html(HTMLParser):
         for name, value in attributes:
             if name in ("href", "src") and value: self.links.append(value)
             if name == "id": self.ids.append(value)
+
+def cells_of(notebook, kind):
+    "The text of all cells of a kind"
+    return "\n\n".join("".join(o["source"]) for o in json.loads(notebook.read_text())["cells"] if o["cell_type"] == kind)
 
 def slug(text):
     "A heading's id as pandoc makes it: https://pandoc.org/MANUAL.html#extension-auto_identifiers"
@@ -119,29 +122,19 @@ def pages(tree):
     "All pages, by the path of their source."
     return {o.path: o for o in (Page.read(tree, p) for p in sorted(tree.rglob("*")) if p.suffix in SOURCES)}
 
-# The schema of Quarto 1.7 for what we set (src/resources/schema/ in quarto-dev/quarto-cli), closed as theirs is.
-TEXT, YES = {"type": "string"}, {"type": "boolean"}
-def closed(**properties): return {"type": "object", "properties": properties, "additionalProperties": False}
-def several(item): return {"type": "array", "items": item}
-ITEM_OR_PATH = {"anyOf": [TEXT, closed(text=TEXT, href=TEXT, icon=TEXT, **{"aria-label": TEXT})]}
-SCHEMA = closed(
-    project=closed(type={"const": "website"}, resources=several(TEXT)),
-    lang=TEXT,
-    format=closed(html=closed(theme=closed(light=TEXT, dark=TEXT), toc=YES, **{
-        "respect-user-color-scheme": YES, "code-copy": YES, "keep-md": YES}), commonmark={"const": "default"}),
-    website=closed(favicon=TEXT, image=TEXT, **{
-        "image-alt": TEXT, "open-graph": YES, "twitter-card": YES, "page-navigation": YES, "back-to-top-navigation": YES,
-        "repo-subdir": TEXT, "repo-actions": several({"enum": ["none", "edit", "source", "issue"]}),
-        "search": closed(location={"enum": ["navbar", "sidebar"]}, type={"enum": ["overlay", "textbox"]}),
-        "navbar": closed(background=TEXT, left=several(ITEM_OR_PATH), right=several(ITEM_OR_PATH), **{
-            "collapse-below": {"enum": ["sm", "md", "lg", "xl", "xxl"]}}),
-        "sidebar": closed(style={"enum": ["docked", "floating"]}, **{"collapse-level": {"type": "number"}},
-                          contents=several({"anyOf": [TEXT, closed(section=TEXT, contents=several(TEXT))]})),
-        "page-footer": closed(border=YES, left=TEXT, right=several(ITEM_OR_PATH))}),
-    **{"metadata-files": several(TEXT)})
-
-def test_quarto_will_take_the_configuration():
-    jsonschema.validate(QUARTO, SCHEMA)
+def test_quarto_will_take_the_configuration_and_the_pages(pages, tmp_path):
+    "panache reads pages as Pandoc does and knows Quarto's own schema: wrong keys and values, headings that skip a level, open fences."
+    (tmp_path/"made").mkdir()
+    shutil.copy(ROOT/"_quarto.yml", tmp_path)
+    shutil.copy(ROOT/"nbs/nbdev.yml", tmp_path/"made/_quarto.yml")
+    for page in pages.values():
+        path = (tmp_path/page.path).with_suffix(".qmd")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n\n".join([f"---\n{yaml.safe_dump(page.front)}---", *page.markdown]) + "\n")
+    # An interval such as [0, 1] looks like a reference.
+    rules = "--extend-select", "quarto-schema-unknown-key", "--ignore", "undefined-references"
+    done = run(BIN/"panache", "lint", "--message-format", "short", *rules, ".", "_quarto.yml", "made/_quarto.yml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
     assert set(QUARTO["website"]) & set(NBDEV) == set(), "what is made from pyproject.toml stands there only"
 
 def test_everything_that_the_configuration_names_exists(pages, tree):
@@ -149,7 +142,9 @@ def test_everything_that_the_configuration_names_exists(pages, tree):
     items = [*site["navbar"]["left"], *site["navbar"]["right"], *site["page-footer"]["right"]]
     named = [o["href"] for o in items if "://" not in o["href"]] + [site["favicon"], site["image"]]
     for o in site["sidebar"]["contents"]: named += o["contents"] if isinstance(o, dict) else [o]
-    assert [o for o in named if o not in pages and not (tree/o).is_file()] == []
+    assert [o for o in named if o not in pages and not (tree/o).is_file()] == ["demo/index.html"]
+    pages_first, demo_last = run("make", "--dry-run", "docs", cwd=ROOT).stdout.splitlines()[-2:]
+    assert pages_first.endswith("nbdev-docs") and demo_last.endswith(".ci/demo.py"), "for nbdev-docs makes _docs/ anew"
     assert all(o["href"].startswith(REPO) for o in items if "://" in o["href"])
 
 def test_icon_and_card_show_what_the_code_draws():
@@ -212,6 +207,25 @@ def broken(page, pages, tree):
 
 def test_no_link_is_broken(pages, tree):
     found = [f"{o.path}: {link}: {why}" for o in pages.values() for link, why in broken(o, pages, tree)]
+    assert not found, "\n".join(found)
+
+def test_code_in_a_link_is_no_link_itself(pages):
+    "nbdev makes a link of each name in backticks, and Pandoc shows the outer brackets of a link around a link."
+    found = [f"{o.path}: {link}" for o in pages.values() for text in o.markdown for link in re.findall(r"\[\[`[^]]+\]\([^)]+\)\]", text)]
+    assert not found, "\n".join(found)
+
+def test_name_leads_where_the_text_means(tree):
+    """nbdev links a name in backticks to whichever room has it. Where the page neither is that room, nor imports from it,
+    nor links to it in the same breath, the text says signs_nbdev.metrics.share, or "share" if another thing is meant."""
+    pages = {o.stem: re.search(r"File to edit: \.\./nbs/(\S+)\.", o.read_text())[1] for o in (ROOT/"signs_nbdev").glob("[!_]*.py")}
+    found = []
+    for path in sorted(tree.rglob("*.ipynb")):
+        code = cells_of(ROOT/"nbs"/path.relative_to(tree), "code")
+        rooms = re.findall(r"(?:default_exp |signs_nbdev\.)(\w+)", code)
+        for text in re.split(r"\n\s*\n|\n(?=\|)", cells_of(path, "markdown")):
+            found += [f"{path.name}: `{name}` is linked to signs_nbdev.{room}"
+                      for name, room in re.findall(rf"\[`([\w.]+)`\]\({SITE}(\w+)\.html#", text)
+                      if room not in rooms and f"({pages[room]}" not in text and not name.startswith("signs_nbdev.")]
     assert not found, "\n".join(found)
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
