@@ -272,11 +272,12 @@ class Summary(list):
 # %% ../nbs/03_cnn.ipynb #b14460bb
 def summary(
     model: nn.Module,        # A `SignModel` or any network for pictures
-    size: int | None = None, # Side of the picture, pixels; None: the model's own
+    size: int | None = None, # Side of the picture, pixels; None: a `SignModel`'s own
     depth: int = 2,          # How many levels of modules to open
 ) -> Summary: # One row a module, in order
     "What each part of a network puts out and costs, for one picture"
     net = getattr(model, "network", model)
+    if net is model and not size: raise ConfigError("summary of a network", got="no size", wanted="a side in pixels")
     chans = next(o for o in net.modules() if isinstance(o, nn.Conv2d)).in_channels
     x = next(net.parameters()).new_zeros(1, chans, *to_2tuple(size or model.config["size"]))
     opened = [n for n, _ in net.named_modules() if n and n.count(".") < depth]
