@@ -37,7 +37,7 @@ class SignModel(nn.Module):
     def __init__(
         self,
         network: nn.Module, # From `timm.create_model`
-        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std, stem; temperature if calibrated
+        config: dict,       # arch, kwargs, classes, channels, size, normalize, mean, std, stem; perhaps temperature
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
@@ -243,14 +243,16 @@ def create_model(
     normalize = check_name("normalize", normalize or ("pretrained" if pretrained else "image"), NORMALIZE)
     if channels not in (1, 3): raise ConfigError("channels", got=channels, wanted="1 or 3")
     if size < 1: raise ConfigError("size", got=size, wanted="1 or more, in pixels")
-    if len(classes) < 2: raise ConfigError("classes", got=tuple(classes), wanted="2 names or more")
+    if not isinstance(classes, Sequence) or len(classes) < 2:
+        raise ConfigError("classes", got=classes, wanted="2 names or more, in the order of the labels")
     try: kwargs = json.loads(json.dumps(kwargs))
     except TypeError as e: raise ConfigError(f"arguments of {arch}", got=e, wanted="what JSON can hold") from None
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     if cfg and cfg.fixed_input_size: kwargs.setdefault("img_size", size)
     network = make_network(arch, pretrained, num_classes=len(classes), in_chans=channels, **kwargs)
-    if not cfg: raise ConfigError(f"network {arch}", got="no default_cfgs", wanted="its input and classifier, as timm has them",
-                                  do="Name them in its module: default_cfgs = generate_default_cfgs(...).")
+    if not cfg: raise ConfigError(
+        f"network {arch}", got="no default_cfgs", wanted="its input and classifier, as timm has them",
+        do="Name them in its module: default_cfgs = generate_default_cfgs(...).")
     stem = fit_stem(network, arch, channels, size, stem)
     mean, std = (list(v) if channels == 3 else [sum(v)/3] for v in (cfg.mean, cfg.std))
     return SignModel(network, dict(arch=arch, kwargs=kwargs, classes=list(classes), channels=channels, size=size,
