@@ -55,10 +55,12 @@ def find_weights(
     if source in (True, False, "hub"): return None
     path = project_root()/source
     if source == "package":
-        package, file = WEIGHT_PACKAGES[check_name("arch with weights in a package", arch.split(".")[0], WEIGHT_PACKAGES)]
+        known = check_name("arch with weights in a package", arch.split(".")[0], WEIGHT_PACKAGES)
+        package, file = WEIGHT_PACKAGES[known]
         try: path = files(package.replace("-", "_"))/file
-        except ModuleNotFoundError: raise ConfigError(f"no weights for {arch}", got=f"package {package} is not installed",
-                                                      do="pip install signs_nbdev[weights]") from None
+        except ModuleNotFoundError:
+            raise ConfigError(f"no weights for {arch}", got=f"package {package} is not installed",
+                              do="pip install signs_nbdev[weights]") from None
     if not path.is_file(): raise RunError(f"{path}: no such file", wanted='"hub", "package" or a file of weights')
     return path
 
