@@ -60,7 +60,7 @@ def save_checkpoint(
         with atomic_path(file) as part: save_file(tensors, part, metadata={"state": plain})
     except (OSError, SafetensorError) as e:
         raise RunError(f"the checkpoint of step {step} could not be written", got=e,
-                       do="Make room on the disk and start again with resume; the checkpoint before it is whole.") from None
+                       do="Make room on the disk, then go on with resume; the checkpoint before it is whole.") from None
     for old in checkpoints(folder)[:-KEEP]: old.unlink()
     return file
 

@@ -63,7 +63,7 @@ class TrainConfig(BaseModel):
     start_from: str | None = None                           # Run folder whose weights to start from; None: fresh ones
     recipe: str | dict[str, dict[str, float]] | None = None # Augmentation: a name or operation -> sizes; None: usual
     strength: float = Field(1.0, ge=0, le=3)                # Strength of the augmentation; 0 is none
-    scenes: str | None = None                               # Other backgrounds: textures, rooms, plain, a folder, or a+b
+    scenes: str | None = None                               # Other backgrounds: textures, rooms, plain, a folder, a+b
     scene_share: float = Field(0.5, gt=0, le=1)             # Share of the pictures that get one
     scene_near: float = Field(0.0, ge=0, le=1)              # Share of these whose hand is brought near
     epochs: int | None = Field(None, ge=1)                  # Passes over the training pictures; None: usual
@@ -96,7 +96,8 @@ class TrainConfig(BaseModel):
         try: super().__init__(**values)
         except ValidationError as e: raise ConfigError(_explain(e)) from None
 
-    @field_validator("dataset", "also", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory", "tracker")
+    @field_validator("dataset", "also", "split", "precision", "bad_pictures", "optimizer", "schedule", "out_of_memory",
+                     "tracker")
     @classmethod
     def _known(cls, value, info): return value and check_name(info.field_name, value, _names(info.field_name))
 
@@ -112,7 +113,8 @@ class TrainConfig(BaseModel):
     def _together(self):
         for name, (need, met) in NEEDS.items():
             if (value := getattr(self, name)) != type(self).model_fields[name].default and not met(self):
-                raise ConfigError(f"{name} does nothing here", got=repr(value), wanted=need, do=f"Add that, or leave out {name}.")
+                raise ConfigError(f"{name} does nothing here", got=repr(value), wanted=need,
+                                  do=f"Add that, or leave out {name}.")
         if self.pretrained and self.start_from: raise ConfigError("start_from and pretrained", do="Choose one of them.")
         if self.device == "cpu": resolve_precision(self.precision, torch.device("cpu"))
         if self.batch_size % self.accumulate:
@@ -140,7 +142,8 @@ def check_here(
     source, processes = SOURCES[config.dataset], int(os.environ.get("WORLD_SIZE", 1))
     resolve_precision(config.precision, resolve_device(config.device))
     if config.tracker and config.tracker not in [o.value for o in get_available_trackers()]:
-        raise ConfigError(f"tracker {config.tracker} is not installed", do=f"pip install {config.tracker}, or leave it out.")
+        raise ConfigError(f"tracker {config.tracker} is not installed",
+                          do=f"pip install {config.tracker}, or leave it out.")
     find_weights(config.pretrained, config.arch)
     if config.start_from and not (begun := project_root()/config.start_from/"model.json").is_file():
         raise RunError(f"start_from: no model in {begun.parent}", wanted="a run folder, with model.json in it")
@@ -148,7 +151,7 @@ def check_here(
     create_model(config.arch, ("one", "other"), source.channels, config.size or source.size)
     if "RANK" in os.environ and not config.out: raise ConfigError("several processes", do="Name their folder: out.")
     if config.batch_size < processes:
-        raise ConfigError("batch_size", got=config.batch_size, wanted=f"{processes} or more: a picture for each process")
+        raise ConfigError("batch_size", got=config.batch_size, wanted=f"{processes} or more: a picture a process")
     if processes > 1 and config.frozen_epochs:
         raise ConfigError("frozen_epochs", got=f"{processes} processes, which wait for the gradients of every layer",
                           do="Train the head in one process, and go on from that run: start_from.")

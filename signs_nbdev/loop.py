@@ -80,8 +80,8 @@ def make_accelerator(
     "Accelerate, on the configured device with the configured precision"
     device = resolve_device(config.device)
     if "ACCELERATE_USE_CPU" not in os.environ and "WORLD_SIZE" not in os.environ: AcceleratorState._reset_state(True)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=PRECISIONS[config.precision], project_dir=out and out/"tracker",
-                       log_with=config.tracker if out else None)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=PRECISIONS[config.precision],
+                       project_dir=out and out/"tracker", log_with=config.tracker if out else None)
 
 def weights_of_classes(
     labels: Tensor, # Of the training pictures, `(N,)` int64
@@ -148,7 +148,8 @@ class Training:
         counted = weights_of_classes(self.data.labels[self.index], len(data.classes))
         self.weights = counted if config.class_weights else None
         if self.accelerator.num_processes > 1: model.network = share_norms(model.network, device)
-        optimizer = make_optimizer(model, config.optimizer, config.learning_rate, config.weight_decay, config.layer_decay)
+        optimizer = make_optimizer(model, config.optimizer, config.learning_rate, config.weight_decay,
+                                   config.layer_decay)
         self.schedule = make_schedule(optimizer, config.schedule, config.epochs*self.steps, config.warmup)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.plain = self.accelerator.unwrap_model(self.model)
@@ -240,7 +241,8 @@ class Training:
         if (step := self.broke.item()) < 0: return
         epoch = (step - 1)//self.steps + 1
         raise RunError(f"the loss became no number in step {step}, in epoch {epoch}",
-                       do="Lower learning_rate or max_norm; the best weights so far are kept, and the last checkpoint is from before.")
+                       do="Lower learning_rate or max_norm; the best weights so far are kept, and the last checkpoint "
+                          "is from before.")
 
     def find_rates(
         self,
@@ -294,7 +296,8 @@ def view(
     if (zoom, right, down) == (1, 0, 0): return images
     matrix = torch.tensor([[1/zoom, 0, -2*right], [0, 1/zoom, -2*down]], device=images.device).expand(len(images), 2, 3)
     x = to_float(images)
-    seen = F.grid_sample(x, F.affine_grid(matrix, x.shape, align_corners=False), align_corners=False, padding_mode="border")
+    grid = F.affine_grid(matrix, x.shape, align_corners=False)
+    seen = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     return (seen*255).round().byte().permute(0, 2, 3, 1).contiguous()
 
 def predict(

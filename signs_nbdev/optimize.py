@@ -33,7 +33,7 @@ def make_optimizer(
     "One of timm's optimizers"
     more = OPTIMIZERS[check_name("optimizer", name, OPTIMIZERS)]
     if layer_decay is not None: model = getattr(model, "network", model)  # only timm's networks know their layers
-    made = create_optimizer_v2(model, name, lr=learning_rate, weight_decay=weight_decay, layer_decay=layer_decay, **more)
+    made = create_optimizer_v2(model, name, learning_rate, weight_decay, layer_decay=layer_decay, **more)
     for group in made.param_groups: group["lr"] *= group.get("lr_scale", 1)
     return made
 
@@ -53,7 +53,8 @@ def make_schedule(
         if warmup*(steps + 1) == 1: warmup *= 1 + 1e-9  # torch divides by the length of the rise less one step
         return OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=max(warmup, 1e-9))
     rising = warmup*steps
-    share = lambda step: (step + 1)/(rising + 1) if step < rising else falls(max(0, 1 - (step - rising)/(steps - rising)))
+    def share(step: int) -> float:
+        return (step + 1)/(rising + 1) if step < rising else falls(max(0, 1 - (step - rising)/(steps - rising)))
     return LambdaLR(optimizer, share)
 
 # %% ../nbs/03c_optimize.ipynb #77488654
@@ -89,7 +90,8 @@ def find_rates(
     steps: int = 100,            # From one to the other
 ) -> Rates: # Until the loss is twice what it was at first, or is no number
     "Let the learning rate grow, and watch the loss; the weights are not what they were afterwards"
-    if not (0 < low < high and steps > 2): raise ConfigError("rates", got=(low, high, steps), wanted="0 < low < high, 3 steps or more")
+    if not (0 < low < high and steps > 2):
+        raise ConfigError("rates", got=(low, high, steps), wanted="0 < low < high, 3 steps or more")
     found = Rates()
     for i in range(steps):
         rate = low*(high/low)**(i/(steps - 1))
