@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,29 +40,33 @@ def three_classes(tmp_path_factory):
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place/name/f"{i}.png")
     return str(place)
 
+@contextmanager
+def started(log, *command):
+    """Starts a server, to whose command its port is added; yields process and port once it is ready. All that it says is
+    in the file `log`. At the end it must stop as asked."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with open(log, "wb") as file: process = subprocess.Popen([*map(str, command), str(port)], stdout=file, stderr=file, cwd=ROOT)
+    end = time.monotonic() + 60
+    try:
+        while True:
+            try: urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz"); break
+            except OSError: time.sleep(0.05)
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+        yield process, port
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()
+    finally: process.kill()
+
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory):
     "Starts `signs serve` with such words, and gives its address when it is ready; stops it at the end."
-    started = []
-
-    def serving(*words):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        log = tmp_path_factory.mktemp("serve")/"log"
-        with open(log, "wb") as file: process = subprocess.Popen(
-            [BIN/"signs", "serve", *map(str, words), "--port", str(port)], stdout=file, stderr=file)
-        started.append((process, log))
-        url, end = f"http://localhost:{port}/", time.monotonic() + 60
-        while True:
-            try: return urllib.request.urlopen(f"{url}readyz") and url
-            except OSError: time.sleep(0.05)
-            assert process.poll() is None and time.monotonic() < end, log.read_text()
-
-    yield serving
-    for process, log in started:
-        process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+    with ExitStack() as stack:
+        def serving(*words):
+            log = tmp_path_factory.mktemp("serve")/"log"
+            return f"http://localhost:{stack.enter_context(started(log, BIN/'signs', 'serve', *words, '--port'))[1]}/"
+        yield serving
 
 @pytest.fixture
 def tree(tmp_path):

@@ -3,35 +3,29 @@ import io
 import json
 import re
 import socket
-import subprocess
 import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("fastapi")
+from conftest import started
 from signs_nbdev.guard import HEADERS
 from signs_nbdev.reader import Reader, ready
 
 MB = 10**6
 START = """
+import sys
 from signs_nbdev.guard import Limits
 from signs_nbdev.serve import serve
-serve(port={port}, limits=Limits({limits}), threads=2)
+serve(port=int(sys.argv[1]), limits=Limits({limits}), threads=2)
 """
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 class Server:
     def __init__(self, process, port): self.process, self.port, self.address = process, port, f"http://127.0.0.1:{port}"
@@ -65,29 +59,15 @@ class Server:
         return ""
 
 @contextmanager
-def running(limits):
+def running(folder, limits):
     "A server, and at its end a look at its log."
-    port = free_port()
-    with TemporaryFile("w+") as log:
-        process = subprocess.Popen([sys.executable, "-c", START.format(port=port, limits=limits)], stdout=log, stderr=log)
-        server = Server(process, port)
-        try:
-            for _ in range(600):
-                with suppress(httpx.TransportError):
-                    if server.get("/readyz").status_code == 200: break
-                assert process.poll() is None, "the server did not start"
-                time.sleep(0.1)
-            yield server
-        finally:
-            process.terminate()
-            process.wait(30)
-            log.seek(0)
-            server.log = log.read()
-        assert "Traceback" not in server.log and '"level": "error"' not in server.log, server.log
+    log = folder/"log"
+    with started(log, sys.executable, "-c", START.format(limits=limits)) as (process, port): yield Server(process, port)
+    assert not re.search('Traceback|"level": "error"', log.read_text()), log.read_text()
 
 @pytest.fixture(scope="module")
-def server():
-    with running("body_seconds=2, header_seconds=1.5") as server: yield server
+def server(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("server"), "body_seconds=2, header_seconds=1.5") as server: yield server
 
 @pytest.fixture(scope="module")
 def bounded(server):
@@ -329,8 +309,8 @@ def test_other_sites_are_not_let_in(server):
                                headers={"Origin": "https://evil.test", "Access-Control-Request-Method": "POST"})
         assert not [o for o in answer.headers if o.startswith("access-control")], method
 
-def test_key_rate_and_origins():
-    with running("api_key='opensesame', rate=30, origins=('https://good.test',), max_connections=20") as server:
+def test_key_rate_and_origins(tmp_path):
+    with running(tmp_path, "api_key='opensesame', rate=30, origins=('https://good.test',), max_connections=20") as server:
         key = {"authorization": "Bearer opensesame"}
         assert server.post(PHOTO).status_code == 401
         assert server.post(PHOTO, headers={"authorization": "Bearer opensesamf"}).status_code == 401
@@ -351,11 +331,12 @@ def test_key_rate_and_origins():
         time.sleep(0.5)
         assert server.get("/healthz").status_code == 200
 
-def test_logs_tell_no_picture_and_no_name():
-    with running("") as server:
+def test_logs_tell_no_picture_and_no_name(tmp_path):
+    with running(tmp_path, "") as server:
         server.upload(PHOTO, name="my-passport.png")
         server.upload(b"<html>", name="my-passport.png")
         server.get("/my-passport.png?key=my-passport")
-    lines = [json.loads(o) for o in server.log.splitlines()]
+    log = (tmp_path/"log").read_text()
+    lines = [json.loads(o) for o in log.splitlines()]
     told = [(o["route"], o["status"]) for o in lines if o["event"] == "request"]
-    assert told == [("/predict", 200), ("/predict", 422), ("other", 404)] and "passport" not in server.log
+    assert told == [("/predict", 200), ("/predict", 422), ("other", 404)] and "passport" not in log

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import run
+from conftest import run, started
 from signs_nbdev.reader import Reader, ready
 
 
@@ -52,24 +51,8 @@ class Server:
 
 @contextmanager
 def serving(folder, models=None, **options):
-    with socket.socket() as o:
-        o.bind(("127.0.0.1", 0))
-        port = o.getsockname()[1]
-    log = folder/"server.log"
-    code = f"from signs_nbdev.serve import serve; serve({models!r}, port={port}, **{options!r})"
-    with open(log, "wb") as file: process = subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file)
-    server, end = Server(port, process, log), time.monotonic() + 60
-    try:
-        while True:
-            try:
-                if server.ask("GET", "/readyz")[0] == 200: break
-            except OSError: pass
-            assert process.poll() is None and time.monotonic() < end, server.logged()
-            time.sleep(0.02)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
+    code = f"import sys; from signs_nbdev.serve import serve; serve({models!r}, port=int(sys.argv[1]), **{options!r})"
+    with started(log := folder/"server.log", sys.executable, "-c", code) as (process, port): yield Server(port, process, log)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -2,11 +2,6 @@
 import json
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -17,7 +12,6 @@ from conftest import ROOT
 WEB = ROOT/"signs_nbdev/web"
 WORD = "VLY"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SERVE = "import sys; from signs_nbdev.reader import ready; from signs_nbdev.serve import serve; serve(ready(), port=int(sys.argv[1]))"
 
 
 # ---- without a browser
@@ -36,21 +30,7 @@ def test_page_is_light_and_stands_alone():
 # ---- the server, the film and the browser
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    "A server process of the ready models."
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = open(tmp_path_factory.mktemp("serve")/"log", "w")
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], cwd=ROOT, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/"
-    for _ in range(600):
-        assert process.poll() is None, open(log.name).read()
-        try: urllib.request.urlopen(f"{url}readyz"); break
-        except OSError: time.sleep(0.1)
-    yield url
-    process.terminate()
-    assert process.wait(20) == 0, open(log.name).read()
+def url(serving): return serving()
 
 @pytest.fixture(scope="module")
 def hands():
