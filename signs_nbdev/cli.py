@@ -97,8 +97,8 @@ def count(
     text: str, # As it was typed
 ) -> int: # Its value
     "A number of things, at least 1"
-    if not text.isdecimal() or int(text) < 1: raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number, at least 1")
-    return int(text)
+    if text.isdecimal() and int(text): return int(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number, at least 1")
 
 def make_parser(
     name: str, # Of a command

@@ -36,7 +36,8 @@ def find_pictures(
 ) -> Iterator[tuple[str, Source]]: # What to call each picture, and where it is
     "The pictures that a word of the command line means"
     if word == "-": yield word, sys.stdin.buffer.read()
-    elif word.startswith(("http://", "https://")): yield word, DataError(f"{word}: an address, not a file", do=f"curl -sL '{word}' | signs predict -")
+    elif word.startswith(("http://", "https://")):
+        yield word, DataError(f"{word}: an address, not a file", do=f"curl -sL '{word}' | signs predict -")
     elif os.path.isdir(word):
         files = sorted(os.path.join(place, o) for place, _, names in os.walk(word) for o in names if is_picture(o))
         yield from ((o, o) for o in files or ())

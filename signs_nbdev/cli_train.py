@@ -31,7 +31,8 @@ def picture_file(
     text: str, # As it was typed
 ) -> Path: # The file
     "A file to draw into"
-    if Path(text).suffix not in PICTURES: raise ArgumentTypeError(f"got {text!r}; wanted a file ending in {', '.join(PICTURES)}")
+    if Path(text).suffix not in PICTURES:
+        raise ArgumentTypeError(f"got {text!r}; wanted a file ending in {', '.join(PICTURES)}")
     return Path(text)
 
 def data_options(

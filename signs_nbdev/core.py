@@ -74,8 +74,9 @@ def check_name(
     known = list(known)
     if name in known: return name
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    listed = len(known) <= (40 if near else 60)
     raise error(f"unknown {kind} {name!r}", do=f"Did you mean {near[0]!r}?" if near else None,
-                wanted=f"one of {', '.join(known)}" if len(known) <= (40 if near else 60) else f"one of {len(known):,} known names")
+                wanted=f"one of {', '.join(known)}" if listed else f"one of {len(known):,} known names")
 
 # %% ../nbs/00_core.ipynb #c4ee8168
 def in_notebook() -> bool: # True under JupyterLab and papermill
