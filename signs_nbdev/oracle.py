@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pooch
 import torch
-import torch.nn.functional as F
 
 from .core import ORACLE_CLASSES, DataError, check_name
 from .data import SignData
 from .download import check_file, extract, fetch
 from .machine import data_root
+from .prepare import ScanRules, scan_to_glyph
 from .sources import find_data, folder
 
 # %% ../nbs/01f_oracle.ipynb #baabda72
@@ -111,15 +111,12 @@ def oracle_mnist(
     loaded = {o: _read_part(found, o) for o in parts}
     images, labels = (np.concatenate(o) for o in zip(*loaded.values()))
     part = torch.cat([torch.full((len(y),), int(o == "t10k")) for o, (_, y) in loaded.items()])
-    pictures = _resized(torch.from_numpy(images)[..., None], size)
+    pictures = torch.from_numpy(images)[..., None]
+    if pictures.shape[1:3] != (size, size):  # as a server would, but they are white on black already
+        rules = ScanRules(negation="never")
+        pictures = torch.cat([scan_to_glyph(o, size, rules) for o in pictures.split(1024)])
     return SignData(pictures, torch.from_numpy(labels).long(), ORACLE_CLASSES, "oracle_mnist", part=part, notes=notes,
                     usual_split="official" if len(parts) == 2 else "kfold")
-
-def _resized(images: torch.Tensor, size: int) -> torch.Tensor:
-    "Bicubic with antialiasing, `(N, H, W, C)` uint8 to `(N, size, size, C)` uint8"
-    if images.shape[1:3] == (size, size): return images
-    x = F.interpolate(images.permute(0, 3, 1, 2).float(), (size, size), mode="bicubic", antialias=True)
-    return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 # %% ../nbs/01f_oracle.ipynb #bbd4e6ab
 RAW_ARCHIVES = ("*.zip", "*.tar", "*.tar.*", "*.tgz")
