@@ -1,10 +1,19 @@
 # Each target first makes the environment it needs: Python >= 3.11, make and a package index are all it asks for.
 PYTHON ?= python3
-VENV ?= .venv
+# Which versions of what we need: newest, lowest (the floors in settings.ini) or exact (those in constraints.txt).
+VERSIONS ?= newest
+VENV ?= .venv$(addprefix -,$(filter-out newest,$(VERSIONS)))
 EXTRA ?= dev
 ARGS =
 NAME =
 BIN = $(VENV)/bin
+
+# Told by the environment, so that it holds for what the tests install as well.
+PINS_lowest = $(abspath $(VENV))/lowest.txt
+PINS_exact = $(abspath constraints.txt)
+ifneq ($(VERSIONS),newest)
+export PIP_CONSTRAINT := $(or $(PINS_$(VERSIONS)),$(error VERSIONS=$(VERSIONS): wanted newest, lowest or exact))
+endif
 
 # The environment's own Jupyter kernel goes before any that the user's folders hold.
 export JUPYTER_PREFER_ENV_PATH = 1
@@ -19,7 +28,7 @@ override SIGNS_DATA := $(or $(shell cd "$(SIGNS_DATA)" && pwd),$(error SIGNS_DAT
 export SIGNS_DATA
 endif
 
-.PHONY: help train test cover bench sync notebooks docs demo quarto npm lint audit dist dispatch image hooks
+.PHONY: help train test cover bench sync notebooks docs demo quarto npm lint audit freeze dist dispatch image hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -61,6 +70,10 @@ lint: $(VENV)/.installed ## check workflows, images, compose file and scripts
 audit: $(VENV)/.installed ## look for known vulnerabilities among all that is installed
 	$(BIN)/pip-audit --local --skip-editable --progress-spinner off $(ARGS)
 
+freeze: $(VENV)/.installed ## write constraints.txt: the versions in VENV; for a new one, and after its make test
+	@{ echo "# Exact versions with which every test passed: make VERSIONS=exact takes them, make freeze writes them anew."; \
+	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*$$//'; } > constraints.txt
+
 dist: $(VENV)/.installed ## test the package as it will be installed, then build it into dist/
 	$(BIN)/python .ci/dist.py
 
@@ -81,8 +94,9 @@ quarto:
 npm:
 	@command -v npm >/dev/null || { echo "The demo needs npm, which comes with Node: https://nodejs.org/en/download" >&2; exit 1; }
 
-$(VENV)/.installed: settings.ini setup.py pyproject.toml $(BIN)/python
+$(VENV)/.installed: settings.ini $(if $(filter exact,$(VERSIONS)),constraints.txt) setup.py pyproject.toml $(BIN)/python
 	@$(PYTHON) .ci/venv.py $(VENV)
+	@$(if $(filter lowest,$(VERSIONS)),$(BIN)/python .ci/floors.py > $(PINS_lowest))
 	@echo "Installing into $(VENV): a few minutes$(if $(filter dev,$(EXTRA)), and 6 GB) the first time"
 	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
 	@touch $@

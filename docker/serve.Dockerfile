@@ -7,9 +7,9 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 RUN python -m venv --without-pip /opt/signs
 # What is needed comes before what we wrote, so that a change of ours downloads nothing again.
-COPY settings.ini setup.py pyproject.toml README.md LICENSE ./
+COPY settings.ini constraints.txt setup.py pyproject.toml README.md LICENSE ./
 COPY signs_nbdev/__init__.py signs_nbdev/
-RUN mkdir nbs && python -m pip --python /opt/signs/bin/python install --no-cache-dir ".[serve]"
+RUN mkdir nbs && python -m pip --python /opt/signs/bin/python install --no-cache-dir --constraint constraints.txt ".[serve]"
 COPY signs_nbdev signs_nbdev
 COPY nbs/04_train.ipynb nbs/
 RUN python -m pip --python /opt/signs/bin/python install --no-cache-dir --no-deps --force-reinstall .

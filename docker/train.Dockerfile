@@ -14,9 +14,9 @@ ENV PATH=/opt/signs/bin:$PATH HOME=/tmp SIGNS_DATA=/data XDG_CACHE_HOME=/cache \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /work
 # What is needed comes before what we wrote, so that a change of ours downloads nothing again.
-COPY settings.ini setup.py pyproject.toml README.md LICENSE ./
+COPY settings.ini constraints.txt setup.py pyproject.toml README.md LICENSE ./
 COPY signs_nbdev/__init__.py signs_nbdev/
-RUN mkdir nbs && pip install --no-cache-dir --editable ".[train]"
+RUN mkdir nbs && pip install --no-cache-dir --constraint constraints.txt --editable ".[train]"
 COPY signs_nbdev signs_nbdev
 COPY nbs/04_train.ipynb nbs/
 RUN install --directory --mode=1777 runs /data /cache

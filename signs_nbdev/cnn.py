@@ -143,7 +143,7 @@ class SignNet(nn.Module):
             stage(*sizes, **same, drop_path=drop)
             for *sizes, drop in zip([in_chans, *widths], widths, depths, kernel, stride, padding, drops)))
         self.head = ClassifierHead(widths[-1], num_classes, global_pool, drop_rate)
-        self.head_hidden_size = self.head.num_features
+        self.head_hidden_size = self.head.in_features * self.head.global_pool.feat_mult()
 
     def forward_features(self, x): return self.stages(x) # (N, C, H, W) -> (N, D, h, w)
     def forward_head(self, x, pre_logits=False): return self.head(x, pre_logits=pre_logits) # -> (N, K)

@@ -60,6 +60,7 @@ class Replay:
         self.stage = value.partition(" AS ")[2] or "final"
         self.root.mkdir()
         self.cwd, self.env = self.root, dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}")
+        self.env.pop("PIP_CONSTRAINT", None)  # the image has its own
 
     def WORKDIR(self, value):
         self.cwd = Path(self.at(value)) if value != "/tmp" else self.root/"tmp"
@@ -163,7 +164,10 @@ def test_serve_image_is_small_and_knows_no_torch(served):
     python = served.root/"opt/signs/bin/python"
     done = run(python, "-I", "-c", "import signs_nbdev, onnxruntime, fastapi; print(signs_nbdev.__file__); import torch")
     assert str(served.root) in done.stdout and "No module named 'torch'" in done.stdout
-    assert "Required" not in run(sys.executable, "-m", "pip", "--python", python, "check").stdout
+    pip = sys.executable, "-m", "pip", "--python", python
+    assert "Required" not in run(*pip, "check").stdout
+    held = {o for o in run(*pip, "freeze").stdout.split("\n") if "==" in o}
+    assert held and not held - {*(ROOT/"constraints.txt").read_text().split()}, "other versions than those that were tested"
     size = sum(o.lstat().st_size for o in (served.root/"opt/signs").rglob("*") if not o.is_dir()) / 1e6
     stated = int(re.search(r"(\d+) MB of ours", (ROOT/"docker/serve.Dockerfile").read_text())[1])
     print(f"{size:.0f} MB in the layer, {served.time['RUN']:.0f} s to install")

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from conftest import ROOT, run
@@ -25,6 +26,23 @@ def settings():
     return parser
 
 def needs(requirements): return {(o.name.lower(), frozenset(o.extras), o.specifier) for o in requirements}
+
+def pins(text):
+    "Name to version, of lines such as `numpy==2.4.6`."
+    pairs = (o.split("==") for o in text.splitlines() if not o.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pairs}
+
+def test_each_need_has_its_floor_and_its_pin():
+    sections = settings()
+    floors = pins(run(sys.executable, ROOT/".ci/floors.py").stdout)
+    exact = pins((ROOT/"constraints.txt").read_text())
+    for extra, lines in {"": sections["package"]["requirements"], **sections["extras"]}.items():
+        for o in map(Requirement, lines.split()):
+            if o.name == "signs_nbdev": continue
+            name = canonicalize_name(o.name)
+            assert f">={floors[name]}" in str(o.specifier), f"{o}: what is the oldest version that was tested?"
+            if extra != "kaggle":  # the one that dev leaves out
+                assert exact.get(name, "0") in o.specifier, f"{o} and constraints.txt disagree: make freeze"
 
 @pytest.fixture
 def built(tree, tmp_path):
