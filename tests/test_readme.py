@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -26,10 +27,16 @@ def test_a_picture_is_read_at_the_command_line(tree):
     assert done.stdout.strip() in TEXT  # what it prints stands under the block
     assert json.loads((tree/"answers.jsonl").read_text())["label"] == "W"
 
+def test_a_picture_is_read_in_python(tree):
+    code, printed = re.search(r"(?s)```python\n(from signs_nbdev.reader .*?)\n```\n\n```\n(.*?)\n```", TEXT).groups()
+    *lines, last = code.splitlines()
+    done = run(sys.executable, "-c", "\n".join([*lines, f"print({last})"]), cwd=tree)
+    assert done.stdout.strip() == printed
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not on this machine")
 def test_a_picture_is_read_over_http(serving):
     serve, ask = block("signs serve").splitlines()
-    words = shlex.split(serve)
+    words = shlex.split(serve, comments=True)
     assert words[:2] == ["signs", "serve"]
     url = serving(*words[2:-2])  # but for its port, which another may hold
     ask = ask.replace(f"localhost:{words[-1]}/", url)
@@ -39,7 +46,7 @@ def test_a_picture_is_read_over_http(serving):
 def test_every_command_is_one_that_signs_understands():
     from signs_nbdev.cli import make_parser
     lines = [o for text in SHELL for o in text.replace("\\\n", " ").splitlines()]
-    commands = [shlex.split(o, comments=True) for o in lines if re.match(r"(\.venv/bin/)?signs ", o)]
+    commands = [shlex.split(o, comments=True) for o in lines if o.startswith("signs ")]
     assert len(commands) > 8
     for _, name, *words in commands: make_parser(name).parse_args(words[:words.index(">")] if ">" in words else words)
 
