@@ -2,6 +2,8 @@
 import { InferenceSession, Tensor, env } from "./ort.js";
 import { MAX_PIXELS, MODELS, RUNTIME } from "./built.js";
 
+const MOST = 4_000_000; // pixels that are read as they are: the graph takes some 80 bytes for each
+
 /* ---- loading: at the first picture, and told as a share */
 
 /** The bytes of a file beside this one; `heard` is told the length of each piece. */
@@ -46,14 +48,22 @@ function isDark(bitmap) {
   return sum < 0;
 }
 
-/** @returns {Promise<Tensor>} (1, H, W, 3) uint8, upright, without transparency */
-async function pixels(blob, kind) {
+/** The picture in a file, upright and in its own colours. A larger one than a phone has memory for is made smaller first. */
+async function open(blob) {
   const raw = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
   const bitmap = await createImageBitmap(blob, raw).catch(() => {
     throw Error("That picture cannot be read. It should be of a kind that this browser shows, such as JPEG, PNG or WEBP.");
   });
-  const { width, height } = bitmap;
+  const { width, height } = bitmap, shrink = Math.sqrt(width * height / MOST);
   if (width * height > MAX_PIXELS) throw Error(`That picture is too large: ${width}x${height}. Make it smaller.`);
+  if (shrink <= 1) return bitmap;
+  const [resizeWidth, resizeHeight] = [width, height].map((o) => Math.max(1, Math.round(o / shrink)));
+  return createImageBitmap(bitmap, { ...raw, resizeWidth, resizeHeight, resizeQuality: "high" }).finally(() => bitmap.close());
+}
+
+/** @returns {Promise<Tensor>} (1, H, W, 3) uint8, without transparency */
+async function pixels(blob, kind) {
+  const bitmap = await open(blob), { width, height } = bitmap;
   const ground = kind === "scan" && isDark(bitmap) ? 255 : 0, rgb = new Uint8Array(3 * width * height);
   let at = 0;
   for (const data of strips(bitmap)) for (let i = 0; i < data.length; i += 4) {

@@ -206,6 +206,14 @@ def test_photos_give_the_same_answer(open_page, photos, name):
     for what, content in photos.items(): compare(page, model, content, what, chance=0.02, levels=2)
     assert len(photos) == 60
 
+def test_a_large_photo_is_made_smaller_and_gives_the_same_answer(open_page, hands, drawing):
+    page, grain = open_page("pictures"), np.random.default_rng(0)
+    for name, image in {"hands": Image.fromarray(hands["L"]), "bones": drawing}.items():
+        pixels = np.asarray(image.resize((4032, 3024), Image.Resampling.BICUBIC)).astype(np.int16)
+        pixels += grain.integers(-25, 26, pixels.shape, np.int16)
+        content = encoded(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", quality=90)
+        compare(page, Reader(name), content, name, chance=0.05, levels=3)
+
 def test_a_picture_of_one_colour_gives_the_same_answer(open_page):
     "Where nothing varies, the standardised picture is rounding alone."
     page, model = open_page("pictures"), Reader("hands")
