@@ -7,18 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from torch import tensor
+
+from signs_nbdev.core import read_json
+from signs_nbdev.evaluate import read_run
+from signs_nbdev.metrics import Counts
+from signs_nbdev.report import in_words
+
 form = json.loads(os.environ["INPUTS"])
 more = shlex.split(form.pop("more", ""))
 given = [*(f"{name}={value}" for name, value in form.items() if value not in ("", "usual")), *more]
 out = Path("runs")/os.environ.get("GITHUB_RUN_ID", "dispatch")
-signs = Path(sys.executable).with_name("signs")
-done = subprocess.run([signs, "train", "--json", *given, f"out={out}"], stdout=subprocess.PIPE, text=True)
-if done.returncode: sys.exit(done.returncode)
+failed = subprocess.call([Path(sys.executable).with_name("signs"), "train", *given, f"out={out}"])
+if failed: sys.exit(failed)
 
-result = json.loads(done.stdout)
-accuracy = f"{result['accuracy']:.2%} ± {result['standard_error']:.2%}"
-rows = {"accuracy": f"{accuracy} ({result['correct']:,} of {result['n']:,})",
-        "tested on": result["on"], "parameters": f"`{' '.join(given) or 'all defaults'}`"}
-page = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
-with open(os.environ.get("GITHUB_STEP_SUMMARY", os.devnull), "a", encoding="utf-8") as f: f.write(f"{page}\n")
+run, origin = read_run(out), read_json(out/"provenance.json")
+counts = Counts(tensor(run.metrics["confusion"]), tuple(run.metrics["per_class"]), run.on)
+others = [f"- {in_words(o)} on pictures by others: {name}" for name, o in run.external.items()]
+made = f"`{shlex.join(['signs', 'train', *given])}` at commit {(origin['commit'] or 'unknown')[:7]}, on {origin['gpu'] or origin['platform']}"
+page = "\n\n".join(filter(None, (counts._repr_markdown_(), "\n".join(others), made)))
+if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+    with open(path, "a", encoding="utf-8") as f: f.write(f"{page}\n")
 print(page)

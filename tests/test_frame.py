@@ -2,6 +2,7 @@
 import ast
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from configparser import ConfigParser
 from importlib import import_module
 from importlib.metadata import packages_distributions
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -154,22 +156,23 @@ def test_train_form_has_the_notebooks_own_words():
         assert field["description"] == known[name]["help"] + ("" if default is None else f" (default {default})")
         for o in field.get("options", []): assert o == "usual" and default is None or o in field["description"], f"{name}: {o}"
 
-def test_train_form_becomes_parameters(tmp_path):
-    "A stand-in for `signs` answers with what it was asked."
-    for name, text in {"python": f"#!/bin/sh\nexec {sys.executable} \"$@\"", "signs": "#!/bin/sh\necho \"$@\" > asked\ncat answer"}.items():
-        (tmp_path/name).write_text(text)
-        (tmp_path/name).chmod(0o755)
-    answer = dict(accuracy=.9, standard_error=.03, correct=90, n=100, on="hands, block split")
-    (tmp_path/"answer").write_text(json.dumps(answer))
-    form = {"dataset": "hands", "split": "usual", "epochs": "5", "arch": "", "more": "warmup=0.1 recipe='{gamma: {size: 1}}'"}
-    env = dict(INPUTS=json.dumps(form), GITHUB_RUN_ID="7", GITHUB_STEP_SUMMARY=str(tmp_path/"page"))
-    code = "import sys; sys.executable = sys.argv[1] + '/python'; exec(open(sys.argv[2]).read())"
-    done = run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env)
+def test_train_form_becomes_a_run_and_its_page(tmp_path):
+    noise = np.random.default_rng(0)
+    for name in ("A", "B", "C"):
+        (tmp_path/"signs"/name).mkdir(parents=True)
+        for i in range(10): Image.fromarray(noise.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path/f"signs/{name}/{i}.png")
+    form = {"dataset": "folder", "split": "usual", "size": "16", "arch": "signnet_tiny", "epochs": "1", "seed": "",
+            "more": f"data_root={tmp_path}/signs 'recipe={{\"affine\": {{\"rotate\": 5.0}}}}' device=cpu"}
+    env = os.environ | dict(GITHUB_RUN_ID="7", GITHUB_STEP_SUMMARY=str(tmp_path/"page"))
+    dispatch = sys.executable, ROOT/".ci/dispatch.py"
+    done = run(*dispatch, cwd=tmp_path, env=env | dict(INPUTS=json.dumps(form)))
     assert done.returncode == 0, done.stdout
-    assert (tmp_path/"asked").read_text() == "train --json dataset=hands epochs=5 warmup=0.1 recipe={gamma: {size: 1}} out=runs/7\n"
-    for row in ("| accuracy | 90.00% ± 3.00% (90 of 100) |", "| tested on | hands, block split |"): assert row in (tmp_path/"page").read_text()
-    (tmp_path/"signs").write_text("#!/bin/sh\nexit 3")
-    assert run(sys.executable, "-c", code, tmp_path, ROOT/".ci/dispatch.py", cwd=tmp_path, env=env).returncode == 3
+    page, config = (tmp_path/"page").read_text(), json.loads((tmp_path/"runs/7/config.json").read_text())
+    assert (config["size"], config["recipe"], config["seed"]) == (16, {"affine": {"rotate": 5.0}}, 0)
+    assert re.match(r"\*\*.+ on signs, .+\*\*, macro F1 ", page) and "| weakest |" in page and "`signs train dataset=folder size=16 " in page
+    assert {"metrics.json", "model.safetensors", "notebook.ipynb"} <= {o.name for o in (tmp_path/"runs/7").iterdir()}
+    failed = run(*dispatch, cwd=tmp_path, env=env | dict(GITHUB_RUN_ID="8", INPUTS=json.dumps(form | {"arch": "signet"})))
+    assert failed.returncode == 1 and "signnet" in failed.stdout and (tmp_path/"page").read_text() == page
 
 TIMM = {"forward_features", "forward_head", "group_matcher", "get_classifier", "reset_classifier"} # what timm asks of every network
 FAMILIES = {"op", "draws", "fuses", "corruption", "register_model", "router.get", "router.post"} # each says what its functions take and give
