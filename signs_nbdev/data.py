@@ -109,7 +109,7 @@ def __getitem__(
 @patch
 def to(
     self: SignData,
-    device: torch.device | str, # Where the tensors shall be
+    device: torch.device | str, # Where the tensors go
 ) -> SignData: # The same data on `device`
     "Move the tensors to a device"
     return replace(self, **_map_tensors(self, lambda t: t.to(device)))

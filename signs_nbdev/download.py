@@ -75,7 +75,7 @@ def _receive(url: str, part: Path, timeout: float):
             write_json(part.with_suffix(".json"), {"total": total, "tag": tag})
         with open(part, "ab" if is_rest else "wb") as file, progress(total, part.stem[1:], "B") as bar:
             bar.update(have)
-            for piece in answer.raw.stream(2**16, decode_content=False):  # a .gz shall stay one
+            for piece in answer.raw.stream(2**16, decode_content=False):  # a .gz stays one
                 file.write(piece)
                 bar.update(len(piece))
 
@@ -108,7 +108,7 @@ def _receive_all(url: str, part: Path, timeout: float, retries: int, wait: float
 # %% ../nbs/00b_download.ipynb #53650c0f
 def fetch(
     url: str,                     # Where the file is published
-    path: str | Path,             # Where it shall lie
+    path: str | Path,             # Where to put it
     checksum: str | None = None,  # "sha256:..." or "git:..."; None believes the server
     timeout: float = 30,          # Silence after which a connection is given up, seconds
     retries: int = 4,             # Failed attempts in a row after which it gives up, beyond the first
@@ -202,7 +202,7 @@ def _unpack(archive: Path, folder: Path, limit: float):
 
 def extract(
     archive: str | Path,  # A zip or tar archive, compressed or not
-    folder: str | Path,   # Where its content shall be; its parent is made if need be
+    folder: str | Path,   # Where its content goes; its parent is made if need be
     limit: float = 10e9,  # Bytes that the content may have
 ) -> Path: # `folder`
     "Unpack an archive unless the folder is there; an error names the member that was refused"
