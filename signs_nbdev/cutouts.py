@@ -213,16 +213,18 @@ def cutouts(
     index: Tensor,  # Those to cut, `(M,)` int64: the training part
 ) -> Tensor: # Masks, `(N, H, W)` uint8: 255 the hand, 0 the scene; 255 all over where not cut
     "The masks of a data set, computed once"
-    runs = torch.from_numpy(film_runs(data))[index.cpu()]
+    index = index.cpu()
+    runs = torch.from_numpy(film_runs(data))[index]
     rows = torch.bincount(runs)
-    long = (rows[runs] >= LEAST) & (torch.zeros_like(runs) if data.frames is None else data.frames[index].cpu() + 1).bool()
+    filmed = torch.zeros(len(index), dtype=torch.bool) if data.frames is None else data.frames.cpu()[index] >= 0
+    long = filmed & (rows[runs] >= LEAST)
     if data.images.shape[-1] != 3 or not long.any():
         raise DataError(f"{data.name}: no hand can be cut out of its film",
                         got=f"{'stills' if data.frames is None else 'films'} of {int(rows[rows > 0].median())} "
                             f"{'grey' if data.images.shape[-1] == 1 else 'colour'} pictures",
                         wanted=f"films in colour, of at least {LEAST} pictures of each sign in each group",
                         do="Train without other scenes, or give frame numbers and groups (pattern).")
-    index = index.cpu()[long]
+    index = index[long]
     made = cache(lambda: cut_films(data, index).numpy())
     recipe = f"cutouts {VERSION} {data.hash} {tensor_hash(index)}"
     with one_thread():
