@@ -11,6 +11,7 @@ __all__ = ['ASL_CLASSES', 'ORACLE_CLASSES', 'PACKAGE', 'FORMAT', 'tested_on', 'S
 
 # %% ../nbs/00_core.ipynb #32eab186
 import difflib
+import io
 import json
 import os
 import sys
@@ -92,7 +93,7 @@ def _keep(text: str):
 class NotebookBar(tqdm):
     "tqdm's line in a notebook's output, redrawn in place, gone when closed"
     handle = None
-    def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs, file=open(os.devnull, "w"), disable=False)
+    def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs, file=io.StringIO(), disable=False)
     def display(self, msg=None, pos=None):
         if self.handle is None: self.handle = _keep("")
         self.handle.update({"text/html": f"<pre>{self}</pre>"}, raw=True)
