@@ -124,11 +124,11 @@ class JsonLines(logging.Formatter):
 def logging_config(
     level: str = "INFO", # From where on
 ) -> dict: # For `logging.config.dictConfig`, or uvicorn's `log_config`
-    "All logs as JSON lines to the standard output"
+    "All logs, captured warnings too, as JSON lines to the standard output"
     ours = {"handlers": ["out"], "level": level, "propagate": False}
     return {"version": 1, "disable_existing_loggers": False, "formatters": {"json": {"()": JsonLines}},
             "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
-            "loggers": {"signs_nbdev": ours, "uvicorn": ours, "python_multipart": {"level": "CRITICAL"}}}
+            "loggers": {"signs_nbdev": ours, "uvicorn": ours, "py.warnings": ours, "python_multipart": {"level": "CRITICAL"}}}
 
 # %% ../nbs/07b_observe.ipynb #9a822f42
 log = logging.getLogger(__name__)

@@ -242,5 +242,6 @@ def serve(
     "Serve until SIGTERM or Ctrl-C, and finish what is under way then"
     config = uvicorn.Config(create_app(models, limits, **options), host, port, log_config=logging_config(log_level),
                             access_log=False, timeout_graceful_shutdown=drain_seconds, **server_options(limits))
+    logging.captureWarnings(True)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure
     with suppress(KeyboardInterrupt): Farewell(config).run()
