@@ -257,7 +257,7 @@ def test_citation_is_of_this_project():
     assert (cited["repository-code"], cited["url"]) == (project["urls"]["Repository"], project["urls"]["Documentation"])
     assert [o["name"] for o in cited["authors"]] == [o["name"] for o in project["authors"]]
 
-MEANT = "blok,contrst,docment,docments,fro,patern,pre-empted,rotat,widht"  # names, and mistakes that examples make on purpose
+MEANT = "blok,caf,contrst,docment,docments,fro,patern,pre-empted,rotat,widht"  # names, and mistakes that examples make on purpose
 
 def test_spelling(tmp_path):
     tracked = run("git", "ls-files", cwd=ROOT).stdout.split("\n") if (ROOT/".git").exists() else []
