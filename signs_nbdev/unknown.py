@@ -102,7 +102,8 @@ def conformal_limit(
     rank = math.ceil((len(odd) + 1)*coverage - 1e-9)
     if rank > len(odd):
         raise DataError(f"too few pictures to promise a coverage of {coverage:g}", got=len(odd),
-                        wanted=f"at least {math.ceil(coverage/(1 - coverage) - 1e-9)}")
+                        wanted=f"at least {math.ceil(coverage/(1 - coverage) - 1e-9)} in the validation part",
+                        do="Train with more pictures, or promise less: signs_nbdev.unknown.fit_reject(RUN, coverage=0.5).")
     return odd.sort().values[rank - 1].item()
 
 def conformal_sets(
