@@ -59,6 +59,7 @@ def lines_counted(notebook, folder):
     from coverage import Coverage
     as_in_module(notebook)
     coverage = Coverage(f"{folder}/{notebook.stem}", source=[PACKAGE], config_file=False)
+    coverage.set_option("run:disable_warnings", ["no-data-collected"])  # a page may use nothing of the package
     coverage.start()
     try: yield
     finally:
