@@ -17,8 +17,8 @@ with an HTTP API; for these two, `pip install 'signs_nbdev[serve]'`. In Python:
 Models of your own are trained, judged and exported after `pip install 'signs_nbdev[export]'`:
 
     signs train dataset=folder data_root=my_pictures out=runs/mine
-    signs evaluate runs/mine
-    signs export runs/mine
+    signs evaluate runs/mine --root my_pictures
+    signs export runs/mine --root my_pictures
     signs predict --model runs/mine photo.jpg
 
 These are the rooms, from the ground up: each imports only from those before it. After

@@ -12,6 +12,7 @@ __all__ = ['PICTURES', 'picture_file', 'data_options', 'data_command', 'paramete
 import logging
 import os
 import re
+import shlex
 import sys
 import textwrap
 import time
@@ -189,7 +190,7 @@ def train_command(
             print(f"\n{near(out)} is not finished; the same command with out={near(out)} resume=true goes on",
                   file=sys.stderr)
         raise
-    show(options, *result(out))
+    show(options, *result(out, given.get("data_root")))
 
 def near(
     path: Path, # Any path
@@ -198,16 +199,18 @@ def near(
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 def result(
-    out: Path, # A finished run's folder
+    out: Path,               # A finished run's folder
+    root: str | None = None, # Where its data are; None: as usual
 ) -> tuple[dict, str]: # For programs, for people
     "What came of a run"
     metrics, out = read_json(out/"metrics.json"), near(out)
     test, on = metrics["test"], tested_on(*(metrics[o] for o in ("dataset", "split", "leaky")))
     told = {"run": out, "notebook": out/"notebook.ipynb", "model": out/"model.safetensors", "on": on, "split": metrics["split"],
             "leaky": metrics["leaky"], **{o: test[o] for o in ("accuracy", "standard_error", "correct", "n")}}
+    where = f" --root {shlex.quote(str(near(Path(root))))}" if root else ""
     found = f"{test['accuracy']:.2%} +- {test['standard_error']:.2%} ({test['correct']:,} of {test['n']:,}) on {on}"
     return told, (f"accuracy  {found}\nnotebook  {told['notebook']}\nmodel     {told['model']}\n"
-                  f"go on     signs evaluate {out}; signs export {out}")
+                  f"go on     signs evaluate {out}{where}; signs export {out}{where}")
 
 # %% ../nbs/09b_cli_train.ipynb #949e0476
 _RANGE = re.compile(r"(?P<low>[-+.\de]+)\.\.(?P<high>[-+.\de]+)(?P<log>:log)?", re.I)

@@ -93,7 +93,7 @@ def gather(
     except SignsError as e:
         if data is not None: raise
         why = {RunError: "here are others than those of the run", ConfigError: "cannot be loaded: this version does not know "
-               "the run's configuration"}.get(type(e), "are not on this machine (SIGNS_DATA)")
+               "the run's configuration"}.get(type(e), "are not where they were looked for (--root, SIGNS_DATA)")
         notes.append(f"The pictures of {stored['dataset']} {why}, so the counts are from the run's metrics.json, and what "
                      "takes probabilities or pictures is left out.")
         return context

@@ -253,7 +253,7 @@ def folder(
     **rules,                                 # Further rules for `prepare`
 ) -> SignData: # The pictures
     "Load any folder of class folders"
-    if root is None: raise ConfigError("source 'folder' needs a folder", do="Name it: data_root in the notebook, --root in commands.")
+    if root is None: raise DataError("source 'folder' needs a folder", do="Name it: data_root in a training, --root in other commands.")
     pictures = pictures_in(root)
     told = tell(pictures.names, pattern) if pattern else {}
     base = _wrapping(pictures.names, classes or ())
