@@ -224,7 +224,7 @@ def test_help_names_every_room_in_order_with_what_it_needs_and_what_lives_there(
     told = re.findall(r"(?m)^      (\w+\*?) +(.+)$", signs_nbdev.__doc__)
     rooms = sorted(MODULES, key=source_of)
     assert [name for name, _ in told] == [o.stem + "*"*comes_with_the_base(o.stem) for o in rooms]
-    table = re.findall(r"(?m)^\| \[\w+\]\(.+?\) \| `(\w+)` \| (.+?)(?:; \[.*)? \|$", (ROOT/"README.md").read_text())
+    table = re.findall(r"(?m)^\| \[\w+\]\(.+?\) \| `(\w+)\.py` \| (.+?)(?:; \[.*)? \|$", (ROOT/"README.md").read_text())
     said = {name.rstrip("*"): words for name, words in told}
     assert {name: words.replace("`", "") for name, words in table} == {name: said[name] for name, _ in table}
     assert [o for o in said if o not in dict(table)] == [o for o in said if o.startswith("cli_")]
