@@ -108,7 +108,7 @@ def show_reliability(
     return fig
 
 # %% ../nbs/05c_calibrate.ipynb #61b2ad44
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     "What a temperature does to a run's model"
     temperature: float # Fitted on the validation part
@@ -116,6 +116,9 @@ class Calibration:
     chance: Tensor     # Probabilities on the test part at temperature 1, `(N, K)` float
     truth: Tensor      # Class numbers of the test part, `(N,)` int64
 
+    def __repr__(self) -> str:
+        before, after = (self.values["test"][o]["ece_width"] for o in ("before", "after"))
+        return f"temperature {self.temperature:.3f}: ECE on the test part {before:.4f} before, {after:.4f} after"
     def _repr_markdown_(self) -> str:
         line = lambda part, when, o: (f"| {part} | {when} | {o['loss']:.4f} | {o['ece_width']:.4f} | {o['ece_mass']:.4f} | "
                                       f"{o['excess']:+.4f} |")
