@@ -198,7 +198,9 @@ def broken(page, pages, tree):
             if place.split("/")[0] not in GITHUB and not (ROOT/place).exists(): yield link, "no such file in the repository"
             continue
         if path.startswith(SITE): name = path.removeprefix(SITE).removesuffix(".md") or "index.html"
-        elif re.match(r"[a-z]+:", path): continue
+        elif re.match(r"[a-z]+:", path):
+            if not re.match(r"https://[\w-]+(\.[\w-]+)+(/|$)|data:image/", path): yield link, "no https address"
+            continue
         else: name = normpath(join(dirname(page.path), path)) if path else page.path
         other = pages.get(name) or by_target.get(name)
         if not other:
@@ -243,11 +245,11 @@ def test_checker_finds_what_is_broken(tmp_path):
     (tmp_path/"images/there.png").touch()
     text = """## One `thing`: 2 of 3
     [a](b.qmd#one-thing-2-of-3) [b](#no) [c](gone.ipynb) ![d](images/there.png) ![e](images/gone.png) <img src="images/lost.png">
-    [f](../README.md) [g](https://elsewhere.org/x) [h](SITEb.html#lost) [i](REPO/blob/main/setup.py) [j](REPO/blob/main/gone.py)
+    [f](../README.md) [g](https://elsewhere.org/x) [k](http://elsewhere.org) [h](SITEb.html#lost) [i](REPO/blob/main/setup.py) [j](REPO/blob/main/gone.py)
     """.replace("    ", "").replace("SITE", SITE).replace("REPO", REPO)
     pages = {o: Page(o, {}, [text]) for o in ("a.qmd", "b.qmd")}
     assert [link for link, _ in broken(pages["a.qmd"], pages, tmp_path)] == [
-        "#no", "gone.ipynb", "images/gone.png", "../README.md", f"{SITE}b.html#lost", f"{REPO}/blob/main/gone.py",
+        "#no", "gone.ipynb", "images/gone.png", "../README.md", "http://elsewhere.org", f"{SITE}b.html#lost", f"{REPO}/blob/main/gone.py",
         "images/lost.png"]
 
 def test_citation_is_of_this_project():
