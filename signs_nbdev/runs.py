@@ -310,7 +310,9 @@ class Reproduction:
     def __repr__(self) -> str:
         if self.equal: return f"{self.run} was made again: equal to the last bit"
         then, now = self.outcome.get("test.accuracy", (0, 0))
-        return f"{self.run} was made again: {len(self.outcome)} figures differ, its test accuracy by {now - then:+.2%}"
+        n = len(self.outcome)
+        return (f"{self.run} was made again: {n} {'figure differs' if n == 1 else 'figures differ'}, "
+                f"its test accuracy by {now - then:+.2%}")
 
     def _repr_markdown_(self) -> str:
         short = lambda v: text if len(text := str(v)) <= 24 else f"{text[:18]} ... ({len(text):,} characters)"

@@ -104,7 +104,7 @@ def test_run_from_elsewhere_is_made_again_and_what_differs_is_named(made, three_
     again = reproduce(there, tmp_path/"again", three_classes)
     assert again.outcome == {"test.loss": (99.0, metrics["test"]["loss"])} and not again.equal
     assert {"commit", "packages.torch"} <= set(again.circumstances)
-    assert "made again: 1 figures differ" in again._repr_markdown_()
+    assert "made again: 1 figure differs" in again._repr_markdown_()
 
 # A notebook that pretends to train: its accuracy is one minus the weight decay, an epoch takes as long as is said between
 # checkpoints, and with weight decay 0.5 it breaks.
