@@ -141,7 +141,9 @@ class Reader:
                 found |= zip(part, self.run(np.stack([pixels[i] for i in part])))
         return [found[i] for i in range(len(pixels))]
 
-    def __repr__(self) -> str: return f"Reader({self.name}: {len(self.classes)} classes, {self.size}x{self.size}x{self.channels})"
+    def __repr__(self) -> str:
+        return f"Reader({self.name}: {len(self.classes)} classes, {self.size}x{self.size}x{self.channels})"
+
     def _repr_markdown_(self) -> str:
         return (f"**{self.name}**: {self.meta['about']}; {len(self.classes)} classes, "
                 f"{self.path.stat().st_size/1e6:.2f} MB, licence {self.meta['licence']}")
