@@ -9,6 +9,7 @@ __all__ = ['OURS', 'NOT_FOR', 'FOR_NONE', 'NORMALS', 'Trained', 'trained', 'resu
            'known_of', 'card']
 
 # %% ../nbs/06b_card.ipynb #11e68434
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def command_of(
     "What trains it again"
     usual = {k: o.default for k, o in TrainConfig.model_fields.items()}
     told = {k: v for k, v in run.config.items() if v != usual.get(k)}
-    return shlex.join(["signs", "train", *(f"{k}={v}" for k, v in told.items())])
+    as_typed = lambda v: json.dumps(v) if isinstance(v, (dict, list)) else v
+    return shlex.join(["signs", "train", *(f"{k}={as_typed(v)}" for k, v in told.items())])
 
 # %% ../nbs/06b_card.ipynb #f6179464
 def known_of(

@@ -9,6 +9,7 @@ __all__ = ['PICTURES', 'picture_file', 'data_options', 'data_command', 'paramete
            'execute', 'train_options', 'train_command', 'near', 'result', 'choice', 'sweep_options', 'sweep_command']
 
 # %% ../nbs/09b_cli_train.ipynb #d19b29ba
+import json
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ import textwrap
 import time
 from argparse import ArgumentTypeError, Namespace
 from ast import literal_eval
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +97,13 @@ def read_value(
     if text == "None": return None
     if text.lower() in ("true", "false") and wanted == "bool": return text.lower() == "true"
     if wanted == "str" and text[:1] != "{" or name == "pretrained": return text  # a file, or true
-    try: value = literal_eval(text)
-    except (ValueError, SyntaxError): value = None
+    value = None
+    for parse in (literal_eval, json.loads):
+        with suppress(ValueError, SyntaxError): value = parse(text)
     kinds = {"int": int, "float": (int, float), "str": dict}.get(wanted, ())
-    if not isinstance(value, kinds) or isinstance(value, bool): raise ConfigError(
-        f"{name}: {parameters()[name]['help']}", got=text, wanted="true or false" if wanted == "bool" else wanted)
+    told = {"bool": "true or false", "str": 'a word, or JSON such as {"hue": {"size": 0.1}}'}.get(wanted, wanted)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ConfigError(f"{name}: {parameters()[name]['help']}", got=text, wanted=told)
     return value
 
 def parameter(
