@@ -95,13 +95,16 @@ if __name__ == "__main__":
     notebooks = [o for o in notebooks if ".ipynb_checkpoints" not in o.parts]
     with TemporaryDirectory() as folder:
         workers = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=1)
-        found, done = workers.map(run, notebooks, [given.flags.split()]*len(notebooks), [given.cover and folder]*len(notebooks)), []
+        found = workers.map(run, notebooks, [given.flags.split()]*len(notebooks), [given.cover and folder]*len(notebooks))
+        done = []
         try:
             with workers:
-                for o, one in zip(notebooks, found):
-                    done.append(one)
-                    print(f"{len(done):>3}/{len(notebooks)}  {one[1]:3.0f} s  {o.relative_to(ROOT)}{'' if one[0] else '  FAILED'}", flush=True)
-        except (KeyboardInterrupt, BrokenProcessPool): sys.exit("A notebook's process has gone: interrupted, or out of memory")
+                for o, (passed, seconds, cells) in zip(notebooks, found):
+                    done.append((passed, seconds, cells))
+                    failed = "" if passed else "  FAILED"
+                    print(f"{len(done):>3}/{len(notebooks)} {seconds:4.0f} s  {o.relative_to(ROOT)}{failed}", flush=True)
+        except (KeyboardInterrupt, BrokenProcessPool):
+            sys.exit("A notebook's process has gone: interrupted, or out of memory")
         slowest = sorted((o for _, _, cells in done for o in cells), reverse=True)[:10]
         print("The slowest cells:", *(f"{s:6.1f} s  {name}" for s, name in slowest), sep="\n")
         failed = [o.name for o, (passed, _, _) in zip(notebooks, done) if not passed]
