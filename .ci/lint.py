@@ -14,7 +14,8 @@ commands = [["check-jsonschema", "--quiet", "--builtin-schema", f"vendor.{name}"
 commands += [["actionlint", "-no-color"],
              ["zizmor", "--offline", "--no-progress", "--quiet", ".github"],
              ["hadolint", *files("docker/*.Dockerfile")],
-             ["ruff", "check", "--quiet", "--select", "E9,F", ".ci", "benchmarks", "signs_nbdev", "tests", "setup.py"]]
+             ["ruff", "check", "--quiet", "--select", "E9,F", ".ci", "benchmarks", "signs_nbdev", "tests", "setup.py"],
+             ["ruff", "check", "--quiet", "--select", "F401", "nbs"]]
 complaints = 0
 for command, *args in commands:
     try: ended = subprocess.call([BIN/command, *args], cwd=ROOT)
