@@ -70,14 +70,14 @@ def data_command(
         firsts = [int((data.labels == k).nonzero()[0]) for k, n in enumerate(counts.values()) if n]
         show_images(data.images[firsts], [data.classes[data.labels[i]] for i in firsts]).savefig(options.picture)
     parts = {o: len(getattr(split, o)) for o in ("train", "valid", "test")}
+    counted = textwrap.fill(", ".join(f"{k}\0{v:,}" for k, v in counts.items()), 100).replace("\0", " ")  # none is torn apart
     show(options, {
         "name": data.name, "pictures": len(data), "size": data.images.shape[1], "channels": data.images.shape[3],
         "hash": data.hash, "classes": counts, "notes": data.notes, "skipped": data.skipped, "picture": options.picture,
         "split": {"kind": split.kind, **parts, "leaky": split.leaky, "hash": split.hash},
         "leaks": {"share": leaks.share, "found": leaks.leaks, "verdict": leaks.verdict},
         }, "\n".join([
-        repr(data), textwrap.fill(", ".join(f"{k} {v:,}" for k, v in counts.items()), 100), repr(split), leaks.verdict,
-        *data.notes]))
+        repr(data), counted, repr(split), leaks.verdict, *data.notes]))
 
 # %% ../nbs/09b_cli_train.ipynb #514741a7
 @cache

@@ -119,7 +119,7 @@ def _cell(name: str, value: Any) -> str:
     "A value of a row as text"
     if value is None: return ""
     if isinstance(value, bool): return name if value else ""
-    if name == "seconds": return f"{value/60:.1f} min" if value >= 60 else f"{value:.0f} s"
+    if name == "seconds": return f"{value:,.0f}"
     if name in ("valid", "test", "error", "deviation", "macro_f1") or name.startswith("on "): return f"{value:.2%}"
     if isinstance(value, float): return f"{value:.4g}"
     return ", ".join(map(str, value)) if isinstance(value, (dict, list)) else str(value)
