@@ -147,7 +147,7 @@ def test_report_says_what_is_missing(folder, lost):
         (folder/lost).unlink()
         made = report(folder)
     [note] = made.values["notes"]
-    assert ("are not on this machine" if lost == "data" else "weights are not in the run's folder") in note
+    assert ("not where they were looked for (--root, SIGNS_DATA)" if lost == "data" else "weights are not in the run's folder") in note
     assert [*made.sections] == ["optimism", "confusion", "classes", "recording", "training"]
     assert note.replace("'", "&#x27;") in made.page.read_text()
 
