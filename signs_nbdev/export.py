@@ -73,7 +73,8 @@ class Whole(nn.Module):
         "All that a reader wants to know"
         config, reject, network = self.model.config, self.model.config["reject"], self.model.network
         seen = self.prepare(pictures)
-        features = network.forward_features(self.model.normalize(to_float(seen))).contiguous()  # else a loop in torch 2.10
+        features = network.forward_features(self.model.normalize(to_float(seen)))
+        features = features.contiguous()  # others are pooled by a loop in torch 2.10
         logits = network.forward_head(features)/config.get("temperature", 1)  # (N, K)
         chance = logits.softmax(1)
         told = {"probabilities": chance, "logits": logits, "seen": seen,
