@@ -183,10 +183,11 @@ def test_a_hundred_megabytes_are_not_kept(bounded):
         for answer in (server.post(bytes(100*MB)), server.post(stream()), server.upload(bytes(100*MB))):
             assert answer.status_code == 413 and "at most 20,000,000 bytes" in answer.json()["error"]
 
-def test_forty_large_uploads_at_once_wait_or_are_asked_to(bounded):
-    "Together 600 MB, of which 256 MB are held at a time, and for a moment twice."
-    with bounded(600*MB) as server, ThreadPoolExecutor(40) as pool:
-        answers = [*pool.map(lambda _: server.post(bytes(15*MB)), range(40))]
+def test_eighty_large_uploads_at_once_wait_or_are_asked_to(bounded):
+    "Together 1,200 MB, of which 256 MB are held at a time, for a moment twice, and what the connections have read of more."
+    content = bytes(15*MB)
+    with bounded(900*MB) as server, ThreadPoolExecutor(80) as pool:
+        answers = [*pool.map(lambda _: server.post(content), range(80))]
     assert {o.status_code for o in answers} <= {408, 422, 503} and all(o.json()["error"] for o in answers)
     assert all(o.headers["retry-after"] for o in answers if o.status_code == 503)
 

@@ -143,7 +143,7 @@ def test_everything_that_the_configuration_names_exists(pages, tree):
     named = [o["href"] for o in items if "://" not in o["href"]] + [site["favicon"], site["image"]]
     for o in site["sidebar"]["contents"]: named += o["contents"] if isinstance(o, dict) else [o]
     assert [o for o in named if o not in pages and not (tree/o).is_file()] == ["demo/index.html"]
-    pages_first, demo_last = run("make", "--dry-run", "docs", cwd=ROOT).stdout.splitlines()[-2:]
+    pages_first, demo_last = run("make", "--no-print-directory", "--dry-run", "docs", cwd=ROOT).stdout.splitlines()[-2:]
     assert pages_first.endswith("nbdev-docs") and demo_last.endswith(".ci/demo.py"), "for nbdev-docs makes _docs/ anew"
     assert all(o["href"].startswith(REPO) for o in items if "://" in o["href"])
 
