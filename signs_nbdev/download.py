@@ -217,9 +217,10 @@ def extract(
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if folder.is_dir(): return folder
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            _unpack(archive, part, limit)
-            os.replace(part, folder)
+            try:
+                part.mkdir()
+                _unpack(archive, part, limit)
+                os.replace(part, folder)
+            finally: shutil.rmtree(part, ignore_errors=True)  # within the lock: it may be another's until then
     except OSError as e: raise DataError(f"{folder} cannot be written", got=e) from None
-    finally: shutil.rmtree(part, ignore_errors=True)
     return folder
