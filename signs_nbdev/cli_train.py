@@ -140,7 +140,6 @@ def execute(
     handler.handleError = lambda record: None  # if nobody reads on, the training goes on
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # after Ctrl-C it may tell of the cell that was interrupted
     out.mkdir(parents=True, exist_ok=True)
     how = dict(kernel_name="python3", progress_bar=False, log_output=True, extra_arguments=["--log-level=CRITICAL"])
     try: execute_notebook(training_notebook(), out/"notebook.ipynb", {**given, "out": str(out)}, cwd=project_root(), **how)
