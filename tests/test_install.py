@@ -1,5 +1,6 @@
 "The wheel installs into an empty environment and brings all that it needs, as settings.ini says."
 import json
+import re
 import sys
 import tarfile
 import zipfile
@@ -75,6 +76,9 @@ def check_metadata(dist):
     scripts = {f"{o.name} = {o.value}" for o in dist.entry_points if o.group == "console_scripts"}
     assert scripts == set(wanted["package"]["console_scripts"].strip().splitlines())
     assert [o.value for o in dist.entry_points if o.group == "nbdev"] == ["signs_nbdev._modidx:d"]
+    links = re.findall(r"\]\(([^)\s]+)", dist.metadata.get_payload())
+    assert len(links) > 50 and all(o.startswith("https://") for o in links), "PyPI shows the page alone"
+    assert f"https://github.com/signs-nbdev/signs_nbdev/raw/v{dist.version}/nbs/images/signs.webp" in links
     assert dist.metadata["Requires-Python"] == ">=3.11" and dist.metadata["License-Expression"] == "Apache-2.0"
 
 def check_installed(wheel, tmp):
