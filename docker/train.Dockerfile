@@ -1,5 +1,5 @@
 # Training by papermill on an NVIDIA GPU. The driver is the host's (580 or newer); torch brings the rest of CUDA itself.
-#   docker build -f docker/train.Dockerfile -t signs-train .
+#   docker build -f docker/train.Dockerfile -t signs-train --build-arg COMMIT="$(git rev-parse HEAD)" .
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/runs:/work/runs" signs-train dataset=hands
 # About 6.6 GB: 6.2 GB of ours, nearly all of it torch and CUDA, on a base of 0.4.
 
@@ -20,5 +20,8 @@ RUN mkdir nbs && pip install --no-cache-dir --constraint constraints.txt --edita
 COPY signs_nbdev signs_nbdev
 COPY nbs/04_train.ipynb nbs/
 RUN install --directory --mode=1777 runs /data /cache
+# What each run says that it was made of; last, since it changes with every commit.
+ARG COMMIT=
+ENV SIGNS_COMMIT=$COMMIT
 USER 10001:10001
 ENTRYPOINT ["signs", "train"]

@@ -124,7 +124,7 @@ def provenance() -> dict: # commit, diff, python, platform, packages, threads, g
     "What made a run: the code's commit and changes, versions, and the machine (no paths, no names)"
     commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD", "--", "signs_nbdev", "settings.ini")
     return {
-        "commit": commit and commit.strip(), "diff": diff,
+        "commit": commit.strip() if commit else os.environ.get("SIGNS_COMMIT") or None, "diff": diff,
         "python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}",
         "packages": {o: _version(o) for o in PACKAGES}, "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
