@@ -36,8 +36,10 @@ help: ## list the targets
 train: $(VENV)/.installed ## train a model in a notebook, as in: make train ARGS="dataset=oracle_mnist epochs=5"
 	@$(BIN)/signs train $(ARGS)
 
+NOTEBOOKS = $(BIN)/python .ci/notebooks.py $(if $(SIGNS_DATA),--flags realdata)
+
 # One thread a worker: there is a worker a core, and more threads than cores only get in each other's way.
-NOTEBOOKS = OMP_NUM_THREADS=1 $(BIN)/python .ci/notebooks.py $(if $(SIGNS_DATA),--flags realdata)
+test cover: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/.installed ## check that all is in step, run every notebook, then tests/
 	$(BIN)/python .ci/sync.py --check
