@@ -67,10 +67,10 @@ class Rates(list):
         return kept
 
     @property
-    def steepest(self) -> float: # Learning rate
+    def steepest(self) -> float: # Learning rate, on the way down: what falls after a peak only comes back from it
         losses = self.smooth
-        falls = [losses[i - 1] - losses[i + 1] for i in range(1, len(losses) - 1)]
-        return self[falls.index(max(falls)) + 1][0]
+        way = range(1, max(2, losses.index(min(losses))))
+        return self[max(way, key=lambda i: losses[i - 1] - losses[i + 1])][0]
 
     def show(self) -> Figure: # Loss over the rate
         fig, ax = plt.subplots(figsize=(5, 2.2), dpi=100)
