@@ -6,7 +6,7 @@ Docs: https://signs-nbdev.github.io/signs_nbdev/cli.html.md"""
 
 # %% auto #0
 __all__ = ['COMMANDS', 'WELL', 'FAILED', 'USAGE', 'INTERRUPTED', 'UNHEARD', 'ENDS', 'Command', 'Parser', 'count', 'make_parser',
-           'overview', 'check_installed', 'main', 'interrupted', 'complain', 'show', 'columns']
+           'overview', 'check_installed', 'main', 'complain', 'show', 'columns']
 
 # %% ../nbs/09_cli.ipynb #c2e254d2
 import argparse
@@ -154,16 +154,14 @@ def main(
     except SignsError as e: why = str(e)
     except OSError as e: why = f"{e.filename}: {e.strerror}" if e.filename else str(e)
     except Exception as e:
-        if interrupted(e): return INTERRUPTED
+        if _interrupted(e): return INTERRUPTED
         raise
     complain(why)
     return FAILED
 
-def interrupted(
-    e: BaseException, # What was caught
-) -> bool: # True as well where a library failed only as it cleared up after one
-    "Whether an error came of Ctrl-C"
-    return isinstance(e, KeyboardInterrupt) or e.__context__ is not None and interrupted(e.__context__)
+def _interrupted(e: BaseException) -> bool:
+    "Whether Ctrl-C is at the root of an error: a library may fail as it clears up after one"
+    return isinstance(e, KeyboardInterrupt) or e.__context__ is not None and _interrupted(e.__context__)
 
 def _run(argv: Sequence[str]) -> int:
     parser = overview()
