@@ -234,7 +234,7 @@ def test_a_drawn_character_is_read_as_the_model_sees_it(open_page):
     assert page.is_visible("#draw .hint") and page.is_disabled("#undo")
     field(page)
     settled(page, "^field")
-    assert page.evaluate("(async o => { await o.decode(); return [o.naturalWidth, o.naturalHeight] })(document.querySelector('#seen img'))") == [28, 28]
+    until(page, "(o => o.naturalWidth == 28 && o.naturalHeight == 28)(document.querySelector('#seen img'))")
     assert not page.is_visible("#draw .hint")
     page.keyboard.press("Control+z")
     page.click("#undo")
