@@ -26,13 +26,14 @@ def row(i):
     return np.full({SHAPE}, i % 251 + 1, np.uint8)
 
 print("ready", flush=True)
+if len(sys.argv) > 3: input()
 array, faults = cached_array("/photos/toy", [f"A{{i}}" for i in range({COUNT})], {SHAPE}, row, "1", workers=4)
 print(array[:, 0, 0, 0].tolist() == [i % 251 + 1 for i in range({COUNT})], len(faults))
 """
 
 
-def start(log, seconds=0.0):
-    return subprocess.Popen([sys.executable, "-c", BUILD, str(seconds), str(log)], stdout=subprocess.PIPE, text=True)
+def start(log, seconds=0.0, *more, **kwargs):
+    return subprocess.Popen([sys.executable, "-c", BUILD, str(seconds), str(log), *more], stdout=subprocess.PIPE, text=True, **kwargs)
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch): monkeypatch.setenv("SIGNS_CACHE", str(tmp_path/"cache"))
@@ -53,9 +54,11 @@ def test_killed_at_any_moment_it_goes_on_and_ends_whole(tmp_path):
     assert len((tmp_path/"log").read_text().splitlines()) == made
 
 def test_two_processes_build_once(tmp_path):
-    both = [start(tmp_path/"log", 0.001) for _ in range(2)]
+    both = [start(tmp_path/"log", 0.001, "begin when told", stdin=subprocess.PIPE) for _ in range(2)]
+    for o in both: assert o.stdout.readline() == "ready\n"
+    for o in both: print(file=o.stdin, flush=True)
     printed = sorted(o.communicate()[0] for o in both)
-    assert printed == ["ready\nAnother process is decoding toy: waiting for it.\nTrue 0\n", "ready\nTrue 0\n"]
+    assert printed == ["Another process is decoding toy: waiting for it.\nTrue 0\n", "True 0\n"]
     assert len((tmp_path/"log").read_text().splitlines()) == COUNT
 
 def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path):

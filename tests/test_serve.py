@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -119,13 +120,11 @@ def test_when_it_is_told_to_stop_it_finishes_what_was_asked(tmp_path):
     large = [encoded(picture(i, 900, 900), "JPEG") for i in range(4)]
     with serving(tmp_path, queue=1000, drain_seconds=120) as server, ThreadPoolExecutor(24) as pool:
         idle = socket.create_connection(("127.0.0.1", server.port))
-        answers, first = [], threading.Event()
-        def ask(_):
-            answers.append(server.predict(*large)[0])
-            first.set()
+        answers = []
+        def ask(_): answers.append(server.predict(*large)[0])
+        def under_way(): return int(re.search(rb"signs_requests_under_way (\d+)", server.ask("GET", "/metrics")[2])[1]) - 1
         asked = [pool.submit(ask, i) for i in range(24)]
-        first.wait(60)
-        begun = len(answers)
+        while (begun := len(answers)) + under_way() < 24: assert begun < 24, "all was answered before it could be stopped"
         server.process.send_signal(signal.SIGTERM)
         for o in asked: o.result()
         assert server.process.wait(60) == 0, server.logged()
