@@ -102,7 +102,7 @@ def show_reliability(
         top.plot(o.confidence, o.accuracy, ".-", label=f"{name}: ECE {o.ece:.3f}")
         below.bar(o.confidence + 0.012*i, o.n/o.n.sum(), width=0.012)
     top.set(ylabel="share of right ones", xlim=(0, 1.02), ylim=(0, 1.02))
-    below.set(xlabel="probability of the answer", ylabel="share of answers")
+    below.set(xlabel="probability of the answer", ylabel="answers")
     top.legend(fontsize=8, loc="upper left")
     plt.close(fig)
     return fig

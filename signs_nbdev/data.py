@@ -282,7 +282,8 @@ def show_split(
         ax.set(ylim=(-0.7, len(data.classes) - 0.3), ylabel="class", title=title)
         ax.title.set_fontsize(9)
     axes.flat[-1].set_xlabel("frame of the recording")
-    axes.flat[0].legend(ncols=3, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, markerscale=6/mark)
+    legend = axes.flat[0].legend(ncols=3, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    for o in legend.legend_handles: o.set(marker="s", markersize=5)
     fig.tight_layout()
     plt.close(fig)
     return fig

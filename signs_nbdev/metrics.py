@@ -272,13 +272,15 @@ def show_along(
     edges, (correct, n) = film["edges"], (torch.tensor(film[o]) for o in ("correct", "n"))
     total = [(int(c), int(m), (a + b)/2) for c, m, a, b in zip(correct.sum(0), n.sum(0), edges, edges[1:]) if m]
     reach = [[100*abs(wilson(c, m)[side] - c/m) for c, m, _ in total] for side in (0, 1)]
-    fig, (top, below) = plt.subplots(2, 1, figsize=(6, 4), dpi=100, sharex=True, height_ratios=(1, 1.8), layout="constrained")
+    height = max(2.5, 0.12*len(classes))
+    fig, (top, below) = plt.subplots(2, 1, figsize=(6, 1.5 + height), dpi=100, sharex=True, height_ratios=(1.5, height),
+                                     layout="constrained")
     top.errorbar([x for *_, x in total], [100*c/m for c, m, _ in total], reach, fmt="o-", ms=4, lw=1.2, capsize=2)
     top.set(ylabel="right, %", ylim=(None, 101))
     share = torch.where(n > 0, 100*correct/n.clamp(1), torch.nan)
     shown = below.imshow(share, aspect="auto", cmap="YlGnBu_r", vmin=0, vmax=100, extent=(edges[0], edges[-1], len(n) - 0.5, -0.5))
     below.set(xlabel="frame of the recording", yticks=range(len(classes)))
-    below.set_yticklabels(classes, fontsize=5 if len(classes) > 12 else 7)
+    below.set_yticklabels(classes, fontsize=6 if len(classes) > 12 else 7)
     fig.colorbar(shown, ax=below, label="right, %")
     plt.close(fig)
     return fig

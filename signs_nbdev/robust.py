@@ -373,7 +373,7 @@ def show(self: Robustness) -> Figure: # The figure
     ax.set_xticklabels(SEVERITIES)
     ax.set_yticklabels([o.replace("_", " ") for o in names], fontsize=7)
     ax.set_title(f"{self.name}: accuracy in %, {100*self.clean/self.n:.0f} clean", fontsize=9)
-    fig.colorbar(shown, label=f"points more than {base.name}" if base else "accuracy, %")
+    fig.colorbar(shown, label=f"points more than\n{base.name}" if base else "accuracy, %")
     fig.tight_layout()
     plt.close(fig)
     return fig

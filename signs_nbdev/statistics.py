@@ -85,8 +85,9 @@ def show(self: Statistics) -> Figure: # The figure
     left.set(xlabel="class", ylabel="pictures")
     right.set(xlabel="brightness, 1 is white", ylabel="pictures")
     film.set(xlabel="picture" if data.frames is None else "frame of the recording", ylabel="brightness", ylim=(0, 1))
-    if 1 < len(names) <= 4: left.legend(fontsize=7)
-    fig.tight_layout()
+    told = 1 < len(names) <= 4
+    if told: fig.legend(loc="upper center", ncols=4, fontsize=8, frameon=False)
+    fig.tight_layout(rect=(0, 0, 1, 0.95 if told else 1))
     plt.close(fig)
     return fig
 

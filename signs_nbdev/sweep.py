@@ -296,6 +296,7 @@ def show(self: Sweep) -> Figure: # The figure
     axes["course"].set(xlabel="trial", ylabel="validation\naccuracy, %")
     axes["course"].xaxis.get_major_locator().set_params(integer=True)
     axes["course"].legend(fontsize=7)
+    for k in names[::3]: axes[k].set_ylabel("accuracy, %")
     for k in names:
         axes[k].set_xlabel(k)
         if isinstance(self.space[k], list):
