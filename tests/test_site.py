@@ -30,7 +30,7 @@ GITHUB = {"issues", "releases", "actions", "discussions", "pulls", ""}
 DEMO = "demo/index.html"  # built after the pages
 NOTEBOOKS = sorted(o for o in (ROOT/"nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in o.parts)
 FLAGS = set(tomllib.loads((ROOT/"pyproject.toml").read_text())["tool"]["nbdev"]["tst_flags"])
-CELL_OPTIONS = {"echo", "output", "eval", "code-fold", "code-summary"} | FLAGS # Quarto's that we use, and what it passes over
+CELL_OPTIONS = {"echo", "output", "eval", "code-fold", "code-summary", "fig-alt"} | FLAGS # Quarto's that we use, and what it passes over
 
 
 class Html(HTMLParser):
@@ -164,6 +164,8 @@ def test_page_keeps_all_that_its_notebook_says(notebook):
         imports = [isinstance(x, (ast.Import, ast.ImportFrom)) for x in body]
         if directives & {*FLAGS, "hide"}:
             assert not any(imports) or all(imports), f"cell {o['id']}: nbdev runs every cell with an import in it, data or not: imports go into a cell of their own"
+        shows = body and isinstance(body[-1], ast.Expr) and isinstance(body[-1].value, (ast.Name, ast.Attribute, ast.JoinedStr))
+        assert not shows or o["outputs"] or directives & {"hide", "eval"}, f"cell {o['id']}: what it shows is lost; run the notebook and save it"
 
 def test_pages_have_title_and_description_and_an_address_of_their_own(pages):
     assert [o.path for o in pages.values() if not o.front.get("title") or not o.front.get("description")] == []
@@ -181,6 +183,36 @@ def test_no_cell_failed_and_no_directive_is_left(tree):
             assert not any(o.lstrip().startswith("#|") for o in shown), where
             found = {o[2:].split(":")[0].strip() for o in lines[:len(lines) - len(shown)]}
             assert found <= CELL_OPTIONS, f"{where}: {found - CELL_OPTIONS}"
+
+def silent(kind, source, outputs=()):
+    "What of a cell's pictures says nothing to those who hear the page."
+    texts = [source]*(kind == "markdown") + ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    yield from (o for text in texts for o in re.findall(r"<img\b[^>]*>", text) if not re.search(r'\salt="[^"]', o))
+    if kind == "markdown":
+        tokens = [o for block in MarkdownIt().parse(source) for o in block.children or []]
+        yield from (o.attrs["src"] for o in tokens if o.type == "image" and not o.content.strip())
+    given = re.search(r"(?m)^#\| fig-alt: (.+)$", source)
+    drawn = sum(any(o.startswith("image/") for o in output.get("data", {})) for output in outputs)
+    if drawn > 1: yield f"{drawn} pictures in a cell, which has words for one"
+    if drawn and len(given[1] if given else "") < 30: yield "wanted #| fig-alt: what the picture shows, in a sentence"
+    if given and not drawn: yield "fig-alt, but no picture"
+    if given and yaml.safe_load(given[1]) != given[1]: yield f"fig-alt: {given[1]} is YAML for something else"
+
+def test_every_picture_is_put_in_words():
+    pages = {o: json.loads(o.read_text())["cells"] for o in NOTEBOOKS}
+    pages |= {o: [dict(cell_type="markdown", source=[o.read_text()])] for o in (ROOT/"nbs").rglob("*.qmd")}
+    found = [f"{path.name}, cell {o.get('id')}: {told}" for path, cells in pages.items() for o in cells
+             for told in silent(o["cell_type"], "".join(o["source"]), o.get("outputs", []))]
+    assert not found, "\n".join(found)
+
+def test_a_picture_without_words_is_found():
+    picture, words = {"data": {"image/png": "…"}}, "#| fig-alt: Two curves, of which one falls later\nshow()"
+    for good in (("code", words, [picture]), ("code", "show()"), ("markdown", "![A hand](a.png)"), ("markdown", '<img src="a.png" alt="A hand">')):
+        assert not [*silent(*good)]
+    for bad in (("code", "show()", [picture]), ("code", "#| fig-alt: A plot\nshow()", [picture]), ("code", words, [picture]*2), ("code", words),
+                ("code", words.replace("Two", "Two: two"), [picture]), ("markdown", "![](a.png)"), ("markdown", '<img src="a.png" alt="">'),
+                ("code", "show()", [{"data": {"text/html": ["<img src='a.png'>"]}}])):
+        assert len([*silent(*bad)]) == 1, bad
 
 def test_listing_names_every_public_name(pages):
     listed = "\n".join(pages["about/api.qmd"].markdown)
