@@ -251,7 +251,7 @@ class Sweep:
         return max(self.of("complete"), key=lambda o: (o.value, -o.number))
     def __repr__(self) -> str:
         counts = {o: len(self.of(o)) for o in ("complete", "pruned", "failed", "open")}
-        return f"{len(self.trials)} trials: " + ", ".join(f"{n} {o}" for o, n in counts.items() if n)
+        return f"{len(self.trials)} trial{'s'*(len(self.trials) != 1)}: " + ", ".join(f"{n} {o}" for o, n in counts.items() if n)
 
     def table(self) -> list[dict[str, str]]: # One dict a trial, the best first
         "The complete trials as text"

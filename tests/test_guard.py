@@ -322,15 +322,15 @@ def test_key_rate_and_origins(tmp_path):
             asked = httpx.options(f"{server.address}/predict", trust_env=False, headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
             answer = server.post(PHOTO, headers=key | {"Origin": origin})
             assert asked.headers.get("access-control-allow-origin") == answer.headers.get("access-control-allow-origin") == allowed
-        answers = [server.post(PHOTO, headers=key) for _ in range(30)]
-        late = answers[-1]
+        answers = (server.post(PHOTO, headers=key) for _ in range(300))  # a slow machine gets new turns meanwhile
+        late = next(o for o in answers if o.status_code != 200)
         assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1 and "30 a minute" in late.json()["error"]
         assert server.get("/readyz").status_code == 200  # health is always told
         many = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(25)]
         assert " 503 " in server.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         for o in many: o.close()
-        time.sleep(0.5)
-        assert server.get("/healthz").status_code == 200
+        end = time.monotonic() + 30
+        while server.get("/healthz").status_code != 200: assert time.monotonic() < end, "connections that were closed still count"
 
 def test_logs_tell_no_picture_and_no_name(tmp_path):
     with running(tmp_path, "") as server:
