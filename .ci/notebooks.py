@@ -1,5 +1,6 @@
 """Runs the notebooks' tests as nbdev-test does, each in a process of its own, and tells what they cost.
-A notebook that takes more than 30 s of processor time, and does so again when it runs alone, fails. With --cover it also tells which exported lines ran."""
+A notebook that takes more than 30 s of processor time, and does so again when it runs alone, fails. With --cover it also
+tells which exported lines ran."""
 import argparse
 import ast
 import json

@@ -72,7 +72,7 @@ def show(self: Statistics) -> Figure: # The figure
     groups = torch.zeros(len(data), dtype=torch.long) if data.groups is None else data.groups.cpu()
     names, labels = data.group_names or (data.name,), data.labels.cpu()
     along = torch.arange(len(data)) if data.frames is None else data.frames.cpu()
-    fig, axes = plt.subplot_mosaic([["left", "right"], ["film", "film"]], figsize=(6, 4), dpi=100)
+    fig, axes = plt.subplot_mosaic([["left", "right"], ["film", "film"]], figsize=(6, 4), dpi=100, layout="constrained")
     left, right, film = axes.values()
     below = torch.zeros(len(data.classes))
     for g in groups.unique().tolist():
@@ -85,9 +85,7 @@ def show(self: Statistics) -> Figure: # The figure
     left.set(xlabel="class", ylabel="pictures")
     right.set(xlabel="brightness, 1 is white", ylabel="pictures")
     film.set(xlabel="picture" if data.frames is None else "frame of the recording", ylabel="brightness", ylim=(0, 1))
-    told = 1 < len(names) <= 4
-    if told: fig.legend(loc="upper center", ncols=4, fontsize=8, frameon=False)
-    fig.tight_layout(rect=(0, 0, 1, 0.95 if told else 1))
+    if 1 < len(names) <= 4: fig.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     plt.close(fig)
     return fig
 

@@ -21,7 +21,7 @@ from signs_nbdev.download import extract, fetch, git_blob_hash
 CONTENT = random.Random(0).randbytes(300_000)
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 QUICK = dict(timeout=30, retries=2, wait=0.01)
-IMPATIENT = {way: QUICK | dict(timeout=1) for way in ("silent", "stumbling")}  # where waiting is what is tested
+IMPATIENT = {way: QUICK | dict(timeout=0.5) for way in ("silent", "stumbling")}  # where waiting is what is tested
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((way, self.headers.get("Range")))
         if way == "absent": return self.send_error(404)
         if way == "busy" and before < 2: return self.send_error(503)
-        if way == "silent" or way == "stumbling" and before == 0: return time.sleep(2)
+        if way == "silent" or way == "stumbling" and before == 0: return time.sleep(1.5)
         if start >= len(content): return self.send_error(416)
         self.send_response(206 if start else 200)
         if way != "untagged": self.send_header("ETag", edition)
@@ -106,11 +106,11 @@ def test_git_hashes_and_no_hashes_are_taken(server, tmp_path):
     ("shifted", "IncompleteRead", 3), ("untagged", "IncompleteRead", 3), ("wrong", "got sha256:", 1),
 ])
 def test_an_error_names_address_cause_and_what_to_do(server, tmp_path, way, reason, asked):
-    path = tmp_path/"file.gz"
+    path, start = tmp_path/"file.gz", time.time()
     with pytest.raises(DataError) as e: fetch(f"{server.url}/{way}", path, SHA, **IMPATIENT.get(way, QUICK))
     assert f"{server.url}/{way} " in str(e.value) and reason in str(e.value) and len(str(e.value)) < 500
     assert f"save {server.url}/{way} as {path}" in str(e.value)
-    assert not path.exists() and len(server.asked) == asked
+    assert not path.exists() and len(server.asked) == asked and time.time() - start < 5
 
 def test_nothing_of_a_wrong_file_is_left(server, tmp_path):
     with pytest.raises(DataError, match="sends another file"): fetch(f"{server.url}/wrong", tmp_path/"f", SHA, **QUICK)

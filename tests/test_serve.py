@@ -120,13 +120,11 @@ def test_when_it_is_told_to_stop_it_finishes_what_was_asked(tmp_path):
     large = [encoded(picture(i, 900, 900), "JPEG") for i in range(4)]
     with serving(tmp_path, queue=1000, drain_seconds=120) as server, ThreadPoolExecutor(24) as pool:
         idle = socket.create_connection(("127.0.0.1", server.port))
-        answers = []
-        def ask(_): answers.append(server.predict(*large)[0])
         def under_way(): return int(re.search(rb"signs_requests_under_way (\d+)", server.ask("GET", "/metrics")[2])[1]) - 1
-        asked = [pool.submit(ask, i) for i in range(24)]
-        while (begun := len(answers)) + under_way() < 24: pass
+        asked = [pool.submit(server.predict, *large) for _ in range(24)]
+        while (begun := sum(o.done() for o in asked)) + under_way() < 24: pass
         server.process.send_signal(signal.SIGTERM)
-        for o in asked: o.result()
+        answers = [o.result()[0] for o in asked]
         assert server.process.wait(60) == 0, server.logged()
         assert begun < 24 and answers == [200]*24
         with pytest.raises(OSError): server.predict(*large)
